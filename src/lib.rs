@@ -1,0 +1,10 @@
+//! devbox: rootless, image-based developer boxes for Linux.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod oci;
+
+/// Runs the command line and gives the process's exit code.
+pub fn run() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}
