@@ -2,7 +2,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod dirs;
 pub mod oci;
+pub mod plan;
 
 /// Runs the command line and gives the process's exit code.
 pub fn run() -> std::process::ExitCode {

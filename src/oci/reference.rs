@@ -94,7 +94,9 @@ impl FromStr for Reference {
             path.to_owned()
         };
         if !repository.split('/').all(is_path_component) {
-            return Err(fail("a repository has lower-case letters and digits, joined by `.`, `_`, `__` or `-`"));
+            return Err(fail(
+                "a repository has lower-case letters and digits, joined by `.`, `_`, `__` or `-`",
+            ));
         }
         if registry.len() + 1 + repository.len() > MAX_NAME {
             return Err(fail("the name is longer than 255 characters"));
@@ -148,20 +150,25 @@ fn is_host(host: &str) -> bool {
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     name.split('.').all(label)
-        && port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
+        && port
+            .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
 }
 
 /// `alpha-numeric [separator alpha-numeric]*`, separators `.`, `_`, `__` and any run of `-`.
 fn is_path_component(component: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let mut separator = String::new();
-    let (Some(first), Some(last)) = (component.bytes().next(), component.bytes().last()) else { return false };
+    let (Some(first), Some(last)) = (component.bytes().next(), component.bytes().last()) else {
+        return false;
+    };
     if !word(first) || !word(last) {
         return false;
     }
     for byte in component.bytes() {
         if word(byte) {
-            if !(matches!(separator.as_str(), "" | "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-')) {
+            if !(matches!(separator.as_str(), "" | "." | "_" | "__")
+                || separator.bytes().all(|byte| byte == b'-'))
+            {
                 return false;
             }
             separator.clear();
@@ -196,8 +203,27 @@ mod tests {
     #[test]
     fn refusals() {
         for bad in [
-            "", ":", "@", ":tag", "Rust", "a b", "a:b c", "a/../b", "a//b", "-a", "a-", "a..b", "a___b", "a:",
-            "a@sha256:12", "host.example:99999/a", "host.example:x/a", "[::1/a", "-h.example/a", "a:-tag", "\u{1b}[31m",
+            "",
+            ":",
+            "@",
+            ":tag",
+            "Rust",
+            "a b",
+            "a:b c",
+            "a/../b",
+            "a//b",
+            "-a",
+            "a-",
+            "a..b",
+            "a___b",
+            "a:",
+            "a@sha256:12",
+            "host.example:99999/a",
+            "host.example:x/a",
+            "[::1/a",
+            "-h.example/a",
+            "a:-tag",
+            "\u{1b}[31m",
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }
@@ -207,7 +233,15 @@ mod tests {
 
     #[test]
     fn loopback() {
-        for (text, expected) in [("127.0.0.1:5000/a", true), ("127.1.2.3/a", true), ("localhost:1/a", true), ("[::1]:1/a", true), ("rust", false), ("10.0.0.1/a", false), ("localhost.evil.example/a", false)] {
+        for (text, expected) in [
+            ("127.0.0.1:5000/a", true),
+            ("127.1.2.3/a", true),
+            ("localhost:1/a", true),
+            ("[::1]:1/a", true),
+            ("rust", false),
+            ("10.0.0.1/a", false),
+            ("localhost.evil.example/a", false),
+        ] {
             assert_eq!(text.parse::<Reference>().unwrap().is_loopback(), expected, "{text}");
         }
     }
