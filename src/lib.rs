@@ -3,8 +3,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod dirs;
+pub mod idmap;
+pub mod mount;
 pub mod oci;
 pub mod plan;
+pub mod sandbox;
+pub mod sys;
 
 /// Runs the command line and gives the process's exit code.
 pub fn run() -> std::process::ExitCode {
