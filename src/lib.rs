@@ -7,7 +7,9 @@ pub mod idmap;
 pub mod mount;
 pub mod oci;
 pub mod plan;
+pub mod rootfs;
 pub mod sandbox;
+pub mod session;
 pub mod sys;
 
 /// Runs the command line and gives the process's exit code.

@@ -12,8 +12,8 @@ use std::path::Path;
 pub enum Root {
     /// An overlay of read-only layers below a writable folder.
     Overlay(Overlay),
-    /// An empty folder in memory, to be filled by `Op`s.
-    Tmpfs,
+    /// The host's own root and all mounts below it, read-only.
+    Host,
 }
 
 /// An overlay mount (kernel documentation, `filesystems/overlayfs.rst`), always with `userxattr`.

@@ -104,7 +104,7 @@ fn restore_ignored_signals() -> nix::Result<()> {
 fn mount_root(spec: &Spec) -> nix::Result<()> {
     match &spec.root {
         Root::Overlay(overlay) => mounts::mount_overlay(overlay, &spec.mount_point),
-        Root::Tmpfs => mounts::mount_tmpfs(&spec.mount_point, c"mode=755,size=16m"),
+        Root::Host => mounts::bind_host(&spec.mount_point),
     }
 }
 

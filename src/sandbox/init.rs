@@ -2,7 +2,6 @@
 //!
 //! One loop over poll(2), no threads. Once set up it reads no file and runs no program but the sessions' own.
 
-use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -11,14 +10,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, accept4, getsockopt, recvmsg, sockopt};
+use nix::sys::socket::{MsgFlags, accept4, getsockopt, sockopt};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::sys::process;
 
 use super::spawn::{self, send};
-use super::wire::{Incoming, Open, Reply, Request, Step};
+use super::wire::{self, Incoming, Open, Reply, Request, Step};
 use super::{Ends, Spec};
 
 /// How long a session that lost its client may take to end after SIGHUP.
@@ -161,11 +160,12 @@ impl Init {
 
     /// Reads what a client sent and does it.
     fn hear(&mut self, index: usize) {
-        match receive(&mut self.connections[index]) {
-            Ok(0) => return self.hang_up(index),
+        let connection = &mut self.connections[index];
+        match wire::receive(&connection.stream, &mut connection.incoming) {
+            Ok((0, _)) => return self.hang_up(index),
+            Ok((_, descriptors)) => connection.descriptors.extend(descriptors),
             Err(Errno::EAGAIN | Errno::EINTR) => return,
             Err(_) => return self.hang_up(index),
-            Ok(_) => {}
         }
         loop {
             match self.connections[index].incoming.request() {
@@ -174,7 +174,7 @@ impl Init {
                     self.open(index, &open)
                 }
                 Ok(Some(Request::Signal(signal))) => self.signal(index, signal),
-                Ok(Some(Request::Stop(grace))) => self.stop(grace),
+                Ok(Some(Request::Stop(grace))) => self.stop(index, grace),
                 Ok(Some(Request::Open(_))) | Err(_) => return self.hang_up(index),
             }
         }
@@ -222,7 +222,9 @@ impl Init {
         }
     }
 
-    fn stop(&mut self, grace: u32) {
+    fn stop(&mut self, index: usize, grace: u32) {
+        // Whoever asks waits for the lock, not for an answer.
+        self.connections[index].ends = Some(Instant::now());
         self.stops = Some(Instant::now() + Duration::from_millis(grace.into()));
         let everything = Pid::from_raw(-1);
         let _ = kill(everything, Signal::SIGTERM);
@@ -265,27 +267,6 @@ impl Init {
             }
         }
     }
-}
-
-/// Reads once; descriptors come with the first bytes of a request.
-fn receive(connection: &mut Connection) -> nix::Result<usize> {
-    let mut buffer = [0; 16 << 10];
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 3]);
-    let mut parts = [IoSliceMut::new(&mut buffer)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-    let (count, received) = {
-        let message = recvmsg::<()>(connection.stream.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-        let mut received = Vec::new();
-        for control in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(numbers) = control {
-                received.extend(numbers.into_iter().map(process::adopt));
-            }
-        }
-        (message.bytes, received)
-    };
-    connection.descriptors.extend(received);
-    connection.incoming.add(&buffer[..count]);
-    Ok(count)
 }
 
 fn send_with(stream: &UnixStream, reply: &Reply, descriptor: Option<&OwnedFd>) -> nix::Result<()> {

@@ -142,7 +142,7 @@ impl Error {
 fn root_words(root: &Root) -> String {
     match root {
         Root::Overlay(overlay) => format!("(an overlay of {} layers)", overlay.lowers.len()),
-        Root::Tmpfs => "(a tmpfs)".to_owned(),
+        Root::Host => "(the host's, read-only)".to_owned(),
     }
 }
 

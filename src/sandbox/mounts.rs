@@ -96,7 +96,12 @@ fn escaped(path: &CStr) -> CString {
     CString::new(bytes.collect::<Vec<_>>()).unwrap_or_default()
 }
 
-pub(super) fn mount_tmpfs(at: &CStr, options: &CStr) -> nix::Result<()> {
+/// The host's whole tree, read-only.
+pub(super) fn bind_host(at: &CStr) -> nix::Result<()> {
+    bind(c".", at, true, Attributes { readonly: true, nodev: true, noexec: false })
+}
+
+fn mount_tmpfs(at: &CStr, options: &CStr) -> nix::Result<()> {
     sys::mount::mount(Some(c"tmpfs"), at, Some(c"tmpfs"), LOCKED_DOWN, Some(options))
 }
 
@@ -180,9 +185,23 @@ fn make_folders(at: &CStr) -> nix::Result<()> {
 }
 
 fn make_file(at: &CStr) -> nix::Result<()> {
+    make_file_behind(at, 8)
+}
+
+/// Images come with links into folders that are empty until the system runs: then it is the link's target that is
+/// made, in the box.
+fn make_file_behind(at: &CStr, links: u32) -> nix::Result<()> {
     let make = || nix::sys::stat::mknod(at, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0);
     match make() {
-        Err(Errno::EEXIST) => Ok(()),
+        Err(Errno::EEXIST) => match nix::fcntl::readlink(at) {
+            Ok(target) if links > 0 => {
+                let target = target.into_encoded_bytes();
+                let folder = if target.starts_with(b"/") { Vec::new() } else { parent(at).unwrap_or_default().into_bytes() };
+                let path = CString::new([&folder, &b"/"[..], &target].concat()).map_err(|_| Errno::EINVAL)?;
+                make_file_behind(&path, links - 1)
+            }
+            _ => Ok(()),
+        },
         Err(Errno::ENOENT) => {
             make_folders(&parent(at).ok_or(Errno::ENOENT)?)?;
             allow(Errno::EEXIST, make())

@@ -6,8 +6,14 @@
 //! same file, but not always: a box may outlive an upgrade, so `VERSION` opens the first frame.
 
 use std::ffi::CString;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+
+use crate::sys::process;
 
 /// Changes when any frame does.
 pub const VERSION: u8 = 1;
@@ -284,6 +290,24 @@ impl Incoming {
         self.0.drain(..LENGTH + length);
         Ok(Some(body))
     }
+}
+
+/// Reads once without waiting: the count, 0 at the end, and the descriptors that came along.
+pub fn receive(stream: &UnixStream, incoming: &mut Incoming) -> nix::Result<(usize, Vec<OwnedFd>)> {
+    let mut buffer = [0; 16 << 10];
+    let mut space = nix::cmsg_space!([RawFd; 3]);
+    let mut parts = [IoSliceMut::new(&mut buffer)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut descriptors = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = control {
+            descriptors.extend(numbers.into_iter().map(process::adopt));
+        }
+    }
+    let count = message.bytes;
+    incoming.add(&buffer[..count]);
+    Ok((count, descriptors))
 }
 
 fn framed(body: &[u8]) -> Vec<u8> {
