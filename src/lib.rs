@@ -10,6 +10,7 @@ pub mod plan;
 pub mod rootfs;
 pub mod sandbox;
 pub mod session;
+pub mod store;
 pub mod sys;
 
 /// Runs the command line and gives the process's exit code.

@@ -60,7 +60,8 @@ fn addition(text: &[u8], name: &str, id: u32, line: &str) -> Option<Vec<u8>> {
         let mut fields = line.split(|byte| *byte == b':');
         fields.next() == Some(name.as_bytes()) || fields.nth(1) == Some(id.as_bytes())
     });
-    let clean = line.matches('\n').count() == 1 && line.matches(':').count() == if line.contains("::") { 6 } else { 3 };
+    let clean = line.matches('\n').count() == 1
+        && line.matches(':').count() == if line.contains("::") { 6 } else { 3 };
     if known || !clean {
         return None;
     }
@@ -75,7 +76,9 @@ mod tests {
     #[test]
     fn accounts_are_added_once_and_whole() {
         let line = "me:x:1000:1000::/home/me:/bin/sh\n";
-        let add = |text: &str| addition(text.as_bytes(), "me", 1000, line).map(|bytes| String::from_utf8(bytes).unwrap());
+        let add = |text: &str| {
+            addition(text.as_bytes(), "me", 1000, line).map(|bytes| String::from_utf8(bytes).unwrap())
+        };
         assert_eq!(add("root:x:0:0::/root:/bin/sh\n").as_deref(), Some(line));
         assert_eq!(add("root:x:0:0::/root:/bin/sh").as_deref(), Some(&*format!("\n{line}")));
         assert_eq!(add("").as_deref(), Some(line));

@@ -18,7 +18,11 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
         tmpfs("/run".as_ref(), "mode=755")?,
         Op::Dir(c"/run/lock".into()),
         Op::Dir(c"/run/devbox".into()),
-        Op::Write { at: c"/run/.containerenv".into(), content: files::containerenv(wanted.plan), mode: 0o644 },
+        Op::Write {
+            at: c"/run/.containerenv".into(),
+            content: files::containerenv(wanted.plan),
+            mode: 0o644,
+        },
     ];
     for folder in ["/var/tmp", "/root"] {
         if Path::new(folder).is_dir() {

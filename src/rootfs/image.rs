@@ -20,7 +20,11 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
         tmpfs("/run".as_ref(), "mode=755")?,
         Op::Dir(c"/run/lock".into()),
         Op::Dir(c"/run/devbox".into()),
-        Op::Write { at: c"/run/.containerenv".into(), content: files::containerenv(wanted.plan), mode: 0o644 },
+        Op::Write {
+            at: c"/run/.containerenv".into(),
+            content: files::containerenv(wanted.plan),
+            mode: 0o644,
+        },
     ];
     if let Some(hosts) = files::hosts(&wanted.plan.hostname, wanted.plan.network) {
         ops.push(Op::Write { at: c"/run/devbox/hosts".into(), content: hosts, mode: 0o644 });
@@ -43,7 +47,11 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
     if wanted.single_id {
         // `sudo`, `su` and `doas`: first in PATH, so that the image's own stay as they are for package upgrades.
         ops.push(Op::Dir(c"/run/devbox/bin".into()));
-        ops.push(Op::Write { at: c"/run/devbox/bin/sudo".into(), content: shim::PROGRAM.to_vec(), mode: 0o755 });
+        ops.push(Op::Write {
+            at: c"/run/devbox/bin/sudo".into(),
+            content: shim::PROGRAM.to_vec(),
+            mode: 0o755,
+        });
         for name in [c"/run/devbox/bin/su", c"/run/devbox/bin/doas"] {
             ops.push(Op::Link { to: c"sudo".into(), at: name.into() });
         }

@@ -48,7 +48,8 @@ fn trees<'a>(wanted: &'a Wanted<'_>) -> Vec<std::path::PathBuf> {
 
 fn find(trees: &[impl AsRef<Path>], path: &str) -> nix::Result<Option<OwnedFd>> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let roots = trees.iter().map(|tree| open(tree.as_ref(), flags, Mode::empty())).collect::<Result<Vec<_>, _>>()?;
+    let roots =
+        trees.iter().map(|tree| open(tree.as_ref(), flags, Mode::empty())).collect::<Result<Vec<_>, _>>()?;
     // Folders on the way, each as the stack of handles that merge into it.
     let mut way: Vec<Vec<OwnedFd>> = vec![copies(&roots)?];
     let mut rest: VecDeque<Vec<u8>> = components(path.as_bytes()).collect();
@@ -64,7 +65,9 @@ fn find(trees: &[impl AsRef<Path>], path: &str) -> nix::Result<Option<OwnedFd>> 
         match entry(stack, &name)? {
             Entry::None => return Ok(None),
             Entry::Folder(stack) => way.push(stack),
-            Entry::Other(found) if rest.is_empty() && kind(&found)? != SFlag::S_IFLNK => return Ok(Some(found)),
+            Entry::Other(found) if rest.is_empty() && kind(&found)? != SFlag::S_IFLNK => {
+                return Ok(Some(found));
+            }
             Entry::Other(found) if kind(&found)? == SFlag::S_IFLNK => {
                 links += 1;
                 if links > MAX_LINKS {
@@ -102,7 +105,7 @@ fn entry(stack: &[OwnedFd], name: &[u8]) -> nix::Result<Entry> {
         };
         match kind(&found)? {
             SFlag::S_IFDIR => {
-                let opaque = crate::sys::fd::is_opaque(&found);
+                let opaque = crate::sys::fd::has_xattr(&found, c"user.overlay.opaque", b"y");
                 folders.push(found);
                 if opaque {
                     break;

@@ -99,9 +99,10 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoSource(path) => {
-                Some(format!("make it (`mkdir -p {}`), or set `optional = true` in its `[[mounts]]`", path.display()))
-            }
+            Self::NoSource(path) => Some(format!(
+                "make it (`mkdir -p {}`), or set `optional = true` in its `[[mounts]]`",
+                path.display()
+            )),
             Self::File { .. } | Self::Nul(_) => None,
         }
     }

@@ -25,7 +25,11 @@ pub(super) fn add(wanted: &Wanted<'_>, layout: &mut Layout) -> Result<(), Error>
         match operation(wanted, mount) {
             Ok(op) => layout.ops.push(op),
             Err(Error::NoSource(path)) if mount.optional => {
-                layout.notes.push(format!("{} is not there, so {} is not mounted", path.display(), mount.target.display()));
+                layout.notes.push(format!(
+                    "{} is not there, so {} is not mounted",
+                    path.display(),
+                    mount.target.display()
+                ));
             }
             Err(error) => return Err(error),
         }
@@ -65,8 +69,12 @@ fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error>
     fs::metadata(from)
         .and_then(|found| fs::set_permissions(&upper, found.permissions()))
         .map_err(|source| Error::File { what: "prepare", path: upper.clone(), source })?;
-    let overlay =
-        Overlay { lowers: vec![c_path(from)?], upper: c_path(&upper)?, work: c_path(&work)?, volatile: wanted.volatile };
+    let overlay = Overlay {
+        lowers: vec![c_path(from)?],
+        upper: c_path(&upper)?,
+        work: c_path(&work)?,
+        volatile: wanted.volatile,
+    };
     Ok(Op::Overlay { overlay, at: c_path(target)? })
 }
 
@@ -79,9 +87,9 @@ fn real(path: &Path) -> Result<PathBuf, Error> {
 }
 
 fn make_private(folder: &Path) -> Result<(), Error> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|source| Error::File { what: "make", path: folder.to_owned(), source })
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|source| Error::File {
+        what: "make",
+        path: folder.to_owned(),
+        source,
+    })
 }

@@ -196,7 +196,11 @@ fn make_file_behind(at: &CStr, links: u32) -> nix::Result<()> {
         Err(Errno::EEXIST) => match nix::fcntl::readlink(at) {
             Ok(target) if links > 0 => {
                 let target = target.into_encoded_bytes();
-                let folder = if target.starts_with(b"/") { Vec::new() } else { parent(at).unwrap_or_default().into_bytes() };
+                let folder = if target.starts_with(b"/") {
+                    Vec::new()
+                } else {
+                    parent(at).unwrap_or_default().into_bytes()
+                };
                 let path = CString::new([&folder, &b"/"[..], &target].concat()).map_err(|_| Errno::EINVAL)?;
                 make_file_behind(&path, links - 1)
             }

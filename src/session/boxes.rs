@@ -88,7 +88,9 @@ impl Boxes {
     pub fn load(&self, name: &str) -> Result<Option<Record>, Error> {
         let path = self.folder(name)?.join("record.json");
         let text = match fs::read(&path) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             read => read.map_err(at("read", &path))?,
         };
         let damaged = |why: String| Error::Record { name: name.to_owned(), why };
@@ -124,10 +126,14 @@ impl Boxes {
             fs::DirBuilder::new().mode(mode).create(&path).map_err(at("make", &path))?;
         }
         let path = staging.join("record.json");
-        let text = serde_json::to_vec_pretty(&record).map_err(|error| Error::Record { name: record.name.clone(), why: error.to_string() })?;
-        File::create(&path).and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all())).map_err(at("write", &path))?;
+        let text = serde_json::to_vec_pretty(&record)
+            .map_err(|error| Error::Record { name: record.name.clone(), why: error.to_string() })?;
+        File::create(&path)
+            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .map_err(at("write", &path))?;
         let path = staging.join("lock");
-        let lock = File::create(&path).and_then(|lock| lock.lock().map(|()| lock)).map_err(at("make", &path))?;
+        let lock =
+            File::create(&path).and_then(|lock| lock.lock().map(|()| lock)).map_err(at("make", &path))?;
         match fs::rename(&staging, &folder) {
             Ok(()) => {
                 File::open(&self.root).and_then(|root| root.sync_all()).map_err(at("sync", &self.root))?;
@@ -160,8 +166,14 @@ impl Boxes {
     /// Takes the lock of a box that is not running; none while it runs, starts or ends.
     pub fn try_lock(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
         let path = self.folder(name)?.join("lock");
-        let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NoSuchBox(name.to_owned())),
+        let file = match OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(&path)
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::NoSuchBox(name.to_owned()));
+            }
             opened => opened.map_err(at("open", &path))?,
         };
         match file.try_lock() {
@@ -195,7 +207,11 @@ impl Boxes {
         let Some(runtime) = self.open_runtime()? else { return Ok(None) };
         match UnixStream::connect(socket_path(&runtime, name)) {
             Ok(stream) => Ok(Some(stream)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(at("connect to", &self.runtime.join(format!("{name}.sock")))(error)),
         }
     }
@@ -268,7 +284,11 @@ impl Boxes {
 
     /// The folder of the sockets, as a handle: socket addresses hold 107 bytes (unix(7)), folders may be longer.
     fn open_runtime(&self) -> Result<Option<File>, Error> {
-        match OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC).open(&self.runtime) {
+        match OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC)
+            .open(&self.runtime)
+        {
             Ok(folder) => Ok(Some(folder)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(at("open", &self.runtime)(error)),

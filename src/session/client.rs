@@ -46,17 +46,25 @@ pub fn ask(connection: &UnixStream, mut open: Open) -> Result<u8, Error> {
     if terminals != 0 {
         let size = terminal::size(terminals);
         open.size = (size.ws_row, size.ws_col);
-        open.settings = terminal::Terminal::of_stdin().map(|own| own.settings().to_bytes()).unwrap_or_default();
+        open.settings =
+            terminal::Terminal::of_stdin().map(|own| own.settings().to_bytes()).unwrap_or_default();
     }
     let frame = Request::Open(Box::new(open)).encode();
     let descriptors = standard_or_null()?;
     let numbers = [0, 1, 2].map(|index: usize| descriptors[index].as_raw_fd());
     let control = [ControlMessage::ScmRights(&numbers)];
     let lost = |errno| Error::Session { what: "ask the box's init", source: errno };
-    let mut sent = sendmsg::<()>(connection.as_raw_fd(), &[IoSlice::new(&frame)], &control, MsgFlags::MSG_NOSIGNAL, None)
-        .map_err(lost)?;
+    let mut sent = sendmsg::<()>(
+        connection.as_raw_fd(),
+        &[IoSlice::new(&frame)],
+        &control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )
+    .map_err(lost)?;
     while sent < frame.len() {
-        sent += nix::sys::socket::send(connection.as_raw_fd(), &frame[sent..], MsgFlags::MSG_NOSIGNAL).map_err(lost)?;
+        sent += nix::sys::socket::send(connection.as_raw_fd(), &frame[sent..], MsgFlags::MSG_NOSIGNAL)
+            .map_err(lost)?;
     }
     Ok(terminals)
 }
@@ -117,7 +125,10 @@ pub fn attend(
             if signal == Signal::SIGTSTP {
                 drop(raw.take());
                 let _ = raise(Signal::SIGSTOP);
-                if session.relay.is_some() && terminals & 1 != 0 && let Some(own) = &own {
+                if session.relay.is_some()
+                    && terminals & 1 != 0
+                    && let Some(own) = &own
+                {
                     raw = Some(own.raw()?);
                 }
             }
@@ -148,8 +159,10 @@ struct Heard {
 
 impl Session {
     fn turn(&mut self, signals: &SignalFd) -> Result<Heard, Error> {
-        let mut watched =
-            vec![PollFd::new(self.connection.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let mut watched = vec![
+            PollFd::new(self.connection.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
         if let Some(relay) = &self.relay {
             watched.extend(relay.watched());
         }
@@ -157,7 +170,8 @@ impl Session {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::Terminal(errno)),
         }
-        let ready: Vec<PollFlags> = watched.iter().map(|one| one.revents().unwrap_or(PollFlags::empty())).collect();
+        let ready: Vec<PollFlags> =
+            watched.iter().map(|one| one.revents().unwrap_or(PollFlags::empty())).collect();
         let mut heard = Heard::default();
         if let Some(relay) = &mut self.relay {
             heard.hung_up = !relay.turn(&ready[2..]);
@@ -177,7 +191,10 @@ impl Session {
             result => result.unwrap_or_default(),
         };
         heard.closed = count == 0;
-        let foreign = |_| Error::Session { what: "understand the box's init (it may be of another version)", source: Errno::EPROTO };
+        let foreign = |_| Error::Session {
+            what: "understand the box's init (it may be of another version)",
+            source: Errno::EPROTO,
+        };
         while let Some(reply) = self.incoming.reply().map_err(foreign)? {
             let master = if matches!(reply, Reply::Started { .. }) { descriptors.pop() } else { None };
             heard.replies.push((reply, master));
@@ -219,12 +236,16 @@ fn watch_signals() -> nix::Result<SignalFd> {
 
 /// 0, 1 and 2; `/dev/null` for those the caller closed.
 fn standard_or_null() -> Result<[OwnedFd; 3], Error> {
-    let open_null = || nix::fcntl::open(c"/dev/null", nix::fcntl::OFlag::O_RDWR, nix::sys::stat::Mode::empty());
-    let one = |number| nix::unistd::dup(process::standard(number)).or_else(|_| open_null()).map_err(Error::Terminal);
+    let open_null =
+        || nix::fcntl::open(c"/dev/null", nix::fcntl::OFlag::O_RDWR, nix::sys::stat::Mode::empty());
+    let one = |number| {
+        nix::unistd::dup(process::standard(number)).or_else(|_| open_null()).map_err(Error::Terminal)
+    };
     Ok([one(0)?, one(1)?, one(2)?])
 }
 
 /// Bytes of the system as a C string; what has a NUL can't come from it.
 pub fn c_string(text: impl AsRef<OsStr>) -> Result<CString, Error> {
-    CString::new(text.as_ref().as_bytes()).map_err(|_| Error::Session { what: "take a text with a NUL byte", source: Errno::EINVAL })
+    CString::new(text.as_ref().as_bytes())
+        .map_err(|_| Error::Session { what: "take a text with a NUL byte", source: Errno::EINVAL })
 }

@@ -116,7 +116,9 @@ impl Error {
         Some(match self {
             Self::NoSuchBox(_) => "`devbox ls` lists the boxes there are".into(),
             Self::NewerRecord(_) => "upgrade devbox, or remove the box with `devbox rm`".into(),
-            Self::Record { name, .. } => format!("remove the box with `devbox rm {name}`; its files are still in its folder"),
+            Self::Record { name, .. } => {
+                format!("remove the box with `devbox rm {name}`; its files are still in its folder")
+            }
             Self::Running(name) => format!("`devbox stop {name}` ends it"),
             Self::Dirs(error) => return error.hint(),
             Self::Start { source, .. } => return source.hint(),
@@ -130,7 +132,10 @@ impl Error {
                 "it is for another machine, or a script without a `#!` line".into()
             }
             Self::NotExecutable { source: Errno::EACCES, .. } => "it has no execute permission".into(),
-            Self::Lost => "another terminal may have stopped it (`devbox stop`), or the kernel killed it for memory".into(),
+            Self::Lost => {
+                "another terminal may have stopped it (`devbox stop`), or the kernel killed it for memory"
+                    .into()
+            }
             _ => return None,
         })
     }
@@ -148,7 +153,9 @@ impl Error {
     fn from_step(step: Step, errno: Errno, program: &str) -> Self {
         let what = match step {
             Step::Lookup if errno == Errno::ENOENT => return Self::NotFound(program.to_owned()),
-            Step::Lookup | Step::Exec => return Self::NotExecutable { program: program.to_owned(), source: errno },
+            Step::Lookup | Step::Exec => {
+                return Self::NotExecutable { program: program.to_owned(), source: errno };
+            }
             Step::Request => "understand the request",
             Step::Terminal => "make a terminal",
             Step::Identity => "become the user",

@@ -44,7 +44,8 @@ impl Relay {
 
     /// What to poll for: standard input, then the master.
     pub(super) fn watched(&self) -> Vec<PollFd<'_>> {
-        let input = if self.reads && self.pending.is_empty() { PollFlags::POLLIN } else { PollFlags::empty() };
+        let input =
+            if self.reads && self.pending.is_empty() { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut master = if self.open { PollFlags::POLLIN } else { PollFlags::empty() };
         if !self.pending.is_empty() {
             master |= PollFlags::POLLOUT;

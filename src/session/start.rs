@@ -22,11 +22,20 @@ pub struct Started {
 
 /// Starts the box `name`, whose lock is `lock`, and asks for its first session. `arguments` is the length of the
 /// caller's own argument strings, which pid 1 erases.
-pub fn start(boxes: &Boxes, name: &str, lock: OwnedFd, spec: &Spec, open: Open, arguments: usize) -> Result<Started, Error> {
+pub fn start(
+    boxes: &Boxes,
+    name: &str,
+    lock: OwnedFd,
+    spec: &Spec,
+    open: Open,
+    arguments: usize,
+) -> Result<Started, Error> {
     let listener = boxes.listen(name)?;
-    let (ours, theirs) = UnixStream::pair().map_err(super::at("make a connection to", std::path::Path::new(name)))?;
+    let (ours, theirs) =
+        UnixStream::pair().map_err(super::at("make a connection to", std::path::Path::new(name)))?;
     let ends = Ends { listener, lock, connection: theirs };
-    let launched = sandbox::launch(spec, ends, arguments).map_err(|source| Error::Start { name: name.to_owned(), source })?;
+    let launched = sandbox::launch(spec, ends, arguments)
+        .map_err(|source| Error::Start { name: name.to_owned(), source })?;
     let terminals = client::ask(&ours, open)?;
     Ok(Started { connection: ours, terminals, launched })
 }
@@ -34,9 +43,11 @@ pub fn start(boxes: &Boxes, name: &str, lock: OwnedFd, spec: &Spec, open: Open, 
 /// A number that changes with all a running box can't change any more: what its root is made of and where it
 /// lives. Variables, user, command and folder are each session's own.
 pub fn fingerprint(plan: &Plan) -> u64 {
-    let Plan { name, image, platform, ids, driver, home, project, hostname, mounts, network, user, .. } = plan;
+    let Plan { name, image, platform, ids, driver, home, project, hostname, mounts, network, user, .. } =
+        plan;
     let mut hasher = DefaultHasher::new();
-    let text = format!("{:?}", (name, image, platform, ids, driver, home, project, hostname, mounts, network, user));
+    let text =
+        format!("{:?}", (name, image, platform, ids, driver, home, project, hostname, mounts, network, user));
     text.hash(&mut hasher);
     hasher.finish()
 }

@@ -42,7 +42,9 @@ impl Drop for Raw<'_> {
 
 /// Which of 0, 1 and 2 are terminals, as bits.
 pub(super) fn standard_terminals() -> u8 {
-    (0..3).filter(|number| nix::unistd::isatty(process::standard(*number)).unwrap_or(false)).fold(0, |bits, number| bits | 1 << number)
+    (0..3)
+        .filter(|number| nix::unistd::isatty(process::standard(*number)).unwrap_or(false))
+        .fold(0, |bits, number| bits | 1 << number)
 }
 
 /// The first of 0, 1 and 2 that is a terminal.
