@@ -5,6 +5,7 @@
 pub mod dirs;
 pub mod oci;
 pub mod plan;
+pub mod profile;
 
 /// Runs the command line and gives the process's exit code.
 pub fn run() -> std::process::ExitCode {
