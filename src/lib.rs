@@ -7,6 +7,7 @@ pub mod idmap;
 pub mod mount;
 pub mod oci;
 pub mod plan;
+pub mod profile;
 pub mod rootfs;
 pub mod sandbox;
 pub mod session;
