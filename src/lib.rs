@@ -5,6 +5,8 @@
 pub mod dirs;
 pub mod oci;
 pub mod plan;
+pub mod store;
+pub mod sys;
 
 /// Runs the command line and gives the process's exit code.
 pub fn run() -> std::process::ExitCode {
