@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod dirs;
+pub mod fetch;
 pub mod idmap;
 pub mod mount;
 pub mod oci;
