@@ -10,6 +10,7 @@ pub mod oci;
 pub mod plan;
 pub mod probe;
 pub mod pull;
+pub mod store;
 pub mod sys;
 pub mod ui;
 
