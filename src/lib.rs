@@ -9,6 +9,7 @@ pub mod error;
 pub mod oci;
 pub mod plan;
 pub mod probe;
+pub mod profile;
 pub mod pull;
 pub mod store;
 pub mod sys;
