@@ -13,6 +13,7 @@ pub mod mount;
 pub mod process;
 pub mod shim;
 pub mod tty;
+pub mod xattr;
 
 /// A system call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
