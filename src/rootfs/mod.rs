@@ -15,6 +15,11 @@ use std::path::{Path, PathBuf};
 use crate::mount::{Op, Root, c_path};
 use crate::plan::{Image, Plan};
 
+/// Folder of `sudo`, `su` and `doas` in a box with one id; belongs first into PATH.
+pub const SHIMS: &str = "/run/devbox/bin";
+/// apt's settings for a root of one id; for the variable of the same name (apt.conf(5)).
+pub const APT_CONFIG: &str = "/run/devbox/apt.conf";
+
 /// The calling user, as seen on the host.
 #[derive(Debug, Clone)]
 pub struct Caller {

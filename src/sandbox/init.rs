@@ -14,6 +14,7 @@ use nix::sys::socket::{MsgFlags, accept4, getsockopt, sockopt};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::idmap::IdMaps;
 use crate::sys::process;
 
 use super::spawn::{self, send};
@@ -34,7 +35,9 @@ struct Connection {
 }
 
 struct Init {
-    spec_fingerprint: u64,
+    fingerprint: u64,
+    /// The box has more ids than the caller's.
+    full: bool,
     shim: OwnedFd,
     connections: Vec<Connection>,
     /// Set by `Stop`: when everything is killed.
@@ -47,7 +50,8 @@ pub(super) fn run(ends: Ends, shim: OwnedFd, spec: &Spec) -> ! {
     let status = match prepare(&listener, &lock, &connection, &shim) {
         Ok(signals) => {
             let mut init = Init {
-                spec_fingerprint: spec.fingerprint,
+                fingerprint: spec.fingerprint,
+                full: matches!(spec.ids, IdMaps::Full { .. }),
                 shim,
                 connections: vec![Connection::new(connection)],
                 stops: None,
@@ -183,13 +187,13 @@ impl Init {
     fn open(&mut self, index: usize, open: &Open) {
         let connection = &mut self.connections[index];
         let outcome = match <[OwnedFd; 3]>::try_from(std::mem::take(&mut connection.descriptors)) {
-            Ok(descriptors) => spawn::spawn(open, &descriptors, &connection.stream, &self.shim),
+            Ok(descriptors) => spawn::spawn(open, &descriptors, &connection.stream, &self.shim, self.full),
             Err(_) => Err((Step::Request, Errno::EINVAL)),
         };
         match outcome {
             Ok(spawned) => {
                 connection.session = Some(spawned.pid);
-                let reply = Reply::Started { fingerprint: self.spec_fingerprint };
+                let reply = Reply::Started { fingerprint: self.fingerprint };
                 let _ = send_with(&connection.stream, &reply, spawned.master.as_ref());
             }
             Err((step, errno)) => {

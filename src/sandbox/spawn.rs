@@ -30,6 +30,7 @@ pub(super) fn spawn(
     descriptors: &[OwnedFd; 3],
     connection: &UnixStream,
     shim: &OwnedFd,
+    full: bool,
 ) -> Result<Spawned, (Step, Errno)> {
     let pair = if open.terminals == 0 {
         None
@@ -40,7 +41,7 @@ pub(super) fn spawn(
         ForkResult::Parent { child } => Ok(Spawned { pid: child, master: pair.map(|(master, _)| master) }),
         ForkResult::Child => {
             let slave = pair.as_ref().map(|(_, slave)| slave);
-            let Err((step, errno)) = become_command(open, descriptors, slave, connection, shim);
+            let Err((step, errno)) = become_command(open, descriptors, slave, connection, shim, full);
             let _ = send(connection, &Reply::Failed { step, errno });
             process::exit_now(126)
         }
@@ -69,6 +70,7 @@ fn become_command(
     slave: Option<&OwnedFd>,
     connection: &UnixStream,
     shim: &OwnedFd,
+    full: bool,
 ) -> Result<std::convert::Infallible, (Step, Errno)> {
     let at = |step| move |errno| (step, errno);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(at(Step::Request))?;
@@ -80,35 +82,43 @@ fn become_command(
         let source = slave.filter(|_| open.terminals & 1 << number != 0).unwrap_or(own);
         process::duplicate_to(source, number).map_err(at(Step::Terminal))?;
     }
-    assume(&open.identity).map_err(at(Step::Identity))?;
+    let mode = assume(&open.identity, full).map_err(at(Step::Identity))?;
     if !open.folders.iter().any(|folder| nix::unistd::chdir(folder.as_c_str()).is_ok()) {
         return Err((Step::Folder, Errno::ENOENT));
     }
     let program = find(open).map_err(at(Step::Lookup))?;
-    let mode = match open.identity {
-        Identity::Own | Identity::Mapped { .. } => c"plain",
-        Identity::FilteredRoot => c"filter",
-        Identity::NestedRoot => c"root",
-    };
     let status = nix::unistd::dup(connection).map_err(at(Step::Exec))?;
     let number = CString::new(status.as_raw_fd().to_string()).map_err(|_| (Step::Exec, Errno::EINVAL))?;
-    let arguments: Vec<&CStr> = if open.arguments.is_empty() {
-        vec![base_name(&program)]
-    } else {
-        open.arguments.iter().map(CString::as_c_str).collect()
-    };
-    let argv = process::Strings::new([c"exec", mode, &number, &program].into_iter().chain(arguments));
-    let envp = process::Strings::new(open.environment.iter().map(CString::as_c_str));
+    let is_shell = open.arguments.is_empty();
+    let arguments: Vec<&CStr> =
+        if is_shell { vec![base_name(&program)] } else { open.arguments.iter().map(CString::as_c_str).collect() };
+    let shell = CString::new([b"SHELL=", program.as_bytes()].concat()).map_err(|_| (Step::Exec, Errno::EINVAL))?;
+    let shell = is_shell.then_some(shell.as_c_str());
+    let argv = process::Strings::new([c"exec", &mode, &number, &program].into_iter().chain(arguments));
+    let envp = process::Strings::new(open.environment.iter().map(CString::as_c_str).chain(shell));
     Err((Step::Exec, process::execveat(shim, &argv, &envp)))
 }
 
-fn assume(identity: &Identity) -> nix::Result<()> {
-    let Identity::Mapped { uid, gid, groups } = identity else { return Ok(()) };
-    let groups: Vec<_> = groups.iter().map(|group| nix::unistd::Gid::from_raw(*group)).collect();
-    nix::unistd::setgroups(&groups)?;
-    let (uid, gid) = (nix::unistd::Uid::from_raw(*uid), nix::unistd::Gid::from_raw(*gid));
-    nix::unistd::setresgid(gid, gid, gid)?;
-    nix::unistd::setresuid(uid, uid, uid)
+/// Takes on `identity` as far as this process can, and gives the shim's mode for the rest.
+fn assume(identity: &Identity, full: bool) -> nix::Result<CString> {
+    let own = nix::unistd::getuid().as_raw();
+    Ok(match identity {
+        Identity::Root if full => c"plain".into(),
+        Identity::Root if own == 0 => c"filter".into(),
+        Identity::Root => c"root".into(),
+        // Under `full` the caller is the box's root, and no other id is the caller's.
+        Identity::Me { .. } if full => return Err(Errno::EINVAL),
+        Identity::Me { uid, .. } if *uid == own => c"plain".into(),
+        Identity::Me { uid, gid } => CString::new(format!("me:{uid}:{gid}")).map_err(|_| Errno::EINVAL)?,
+        Identity::Mapped { uid, gid, groups } => {
+            let groups: Vec<_> = groups.iter().map(|group| nix::unistd::Gid::from_raw(*group)).collect();
+            nix::unistd::setgroups(&groups)?;
+            let (uid, gid) = (nix::unistd::Uid::from_raw(*uid), nix::unistd::Gid::from_raw(*gid));
+            nix::unistd::setresgid(gid, gid, gid)?;
+            nix::unistd::setresuid(uid, uid, uid)?;
+            c"plain".into()
+        }
+    })
 }
 
 /// The first program that can be run: ENOENT when none is there, EACCES when one is but may not be run.

@@ -53,16 +53,19 @@ pub struct Open {
     pub size: (u16, u16),
 }
 
-/// Who a session runs as, in ids of the box.
+/// Who a session runs as, in ids of the box. How that is brought about depends on the box's map, which pid 1 knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Identity {
-    /// As pid 1, without its capabilities unless it is root: the caller.
+    /// Root of the box.
     #[default]
-    Own,
-    /// As pid 1, which is root, with the owner filter.
-    FilteredRoot,
-    /// Root of a nested user namespace, with the owner filter.
-    NestedRoot,
+    Root,
+    /// The caller, under these ids.
+    Me {
+        /// User id.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+    },
     /// Any mapped user; needs `full` ids.
     Mapped {
         /// User id.
@@ -149,11 +152,10 @@ impl Request {
                     put_strings(&mut body, list);
                 }
                 match &open.identity {
-                    Identity::Own => put(&mut body, 0),
-                    Identity::FilteredRoot => put(&mut body, 1),
-                    Identity::NestedRoot => put(&mut body, 2),
+                    Identity::Root => put(&mut body, 0),
+                    Identity::Me { uid, gid } => [1, *uid, *gid].iter().for_each(|number| put(&mut body, *number)),
                     Identity::Mapped { uid, gid, groups } => {
-                        for number in [3, *uid, *gid, groups.len() as u32].iter().chain(groups) {
+                        for number in [2, *uid, *gid, groups.len() as u32].iter().chain(groups) {
                             put(&mut body, *number);
                         }
                     }
@@ -188,10 +190,9 @@ impl Request {
                     ..Open::default()
                 };
                 open.identity = match rest.number()? {
-                    0 => Identity::Own,
-                    1 => Identity::FilteredRoot,
-                    2 => Identity::NestedRoot,
-                    3 => {
+                    0 => Identity::Root,
+                    1 => Identity::Me { uid: rest.number()?, gid: rest.number()? },
+                    2 => {
                         let (uid, gid) = (rest.number()?, rest.number()?);
                         let groups = (0..rest.number()?).map(|_| rest.number()).collect::<Result<_, _>>()?;
                         Identity::Mapped { uid, gid, groups }

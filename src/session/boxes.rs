@@ -22,10 +22,10 @@ use super::{Error, at};
 const VERSION: u32 = 1;
 const MAX_NAME: usize = 64;
 /// How long another devbox may take to start or end a box.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a box is made of; written once, when it is made.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Record {
     /// Layout version.
     pub version: u32,
@@ -161,6 +161,18 @@ impl Boxes {
             .collect();
         names.sort();
         Ok(names)
+    }
+
+    /// True until the box's first session has begun.
+    pub fn is_fresh(&self, name: &str) -> Result<bool, Error> {
+        Ok(!self.folder(name)?.join("started").exists())
+    }
+
+    /// Notes that it has. When that fails, what a first start puts in place is put there again.
+    pub fn mark_started(&self, name: &str) {
+        if let Ok(folder) = self.folder(name) {
+            let _ = File::create(folder.join("started"));
+        }
     }
 
     /// Takes the lock of a box that is not running; none while it runs, starts or ends.
@@ -306,7 +318,7 @@ pub fn check_name(name: &str) -> Result<(), Error> {
 }
 
 /// Short waits first: a start takes milliseconds.
-pub(super) fn pause(began: Instant) {
+pub fn pause(began: Instant) {
     let wait = (began.elapsed() / 8).clamp(Duration::from_micros(500), Duration::from_millis(50));
     std::thread::sleep(wait);
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! boxes/NAME/record.json   what the box is made of; the profile is read again at each start
+//!            started       there once its first session has begun
 //!            lock          held by the box's pid 1 for as long as its root is in use
 //!            upper  work   the overlay's writable side
 //!            home          the private home folder

@@ -31,7 +31,7 @@ pub fn become_root(name: &[u8], arguments: &Arguments) -> ! {
     };
     let (uid, gid) = kernel::ids();
     if uid != 0 {
-        enter_namespace(uid, gid);
+        enter_namespace((0, uid), (0, gid));
     }
     if kernel::load_filter().is_err() {
         fail(&[name, b": the kernel refused the system-call filter that package managers need"], 125);
@@ -39,15 +39,16 @@ pub fn become_root(name: &[u8], arguments: &Arguments) -> ! {
     run(name, arguments, &request, uid, gid)
 }
 
-pub fn enter_namespace(uid: u32, gid: u32) {
+/// Each pair is an id inside and the id outside that it stands for.
+pub fn enter_namespace(user: (u32, u32), group: (u32, u32)) {
     if kernel::unshare_user().is_err() {
-        fail(&[b"sudo: this box may not make user namespaces, so there is no root in it"], 125);
+        fail(&[b"devbox: this box may not make user namespaces, so there is no other user in it"], 125);
     }
     put(c"/proc/self/setgroups", b"deny");
-    let mut map = Text::<32>::new();
-    put(c"/proc/self/uid_map", map.add(b"0 ").add_number(uid).add(b" 1").bytes());
-    map.clear();
-    put(c"/proc/self/gid_map", map.add(b"0 ").add_number(gid).add(b" 1").bytes());
+    for (path, (inside, outside)) in [(c"/proc/self/uid_map", user), (c"/proc/self/gid_map", group)] {
+        let mut map = Text::<32>::new();
+        put(path, map.add_number(inside).add(b" ").add_number(outside).add(b" 1").bytes());
+    }
 }
 
 fn put(path: &CStr, content: &[u8]) {
