@@ -6,6 +6,7 @@ pub mod dirs;
 pub mod fetch;
 pub mod oci;
 pub mod plan;
+pub mod pull;
 pub mod store;
 pub mod sys;
 
