@@ -68,11 +68,11 @@ impl Sender {
                 return Err(Fault::TooLarge(self.size));
             }
             let needed = u32::try_from(chunk.len().min(AHEAD)).unwrap_or(u32::MAX);
-            if let Ok(room) = self.room.acquire_many(needed).await {
-                room.forget();
-            }
+            // both fail when nobody reads on
+            let Ok(room) = self.room.acquire_many(needed).await else { return Ok(()) };
+            room.forget();
             if self.messages.send(Message::Chunk(chunk)).await.is_err() {
-                return Ok(()); // nobody reads on
+                return Ok(());
             }
         }
         if got < self.size {
@@ -85,6 +85,12 @@ impl Sender {
     /// Lets the reader fail.
     pub(super) async fn fail(self, fault: Fault) {
         let _ = self.messages.send(Message::Failed(Error { object: self.object, fault })).await;
+    }
+}
+
+impl Drop for Blob {
+    fn drop(&mut self) {
+        self.room.close();
     }
 }
 

@@ -75,8 +75,10 @@ impl Answer {
         stream.write_all(start)?;
         thread::sleep(self.pause);
         stream.write_all(last)?;
-        while self.endless {
-            stream.write_all(&self.body)?;
+        if self.endless {
+            loop {
+                stream.write_all(&self.body)?;
+            }
         }
         Ok(())
     }
