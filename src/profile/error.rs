@@ -103,8 +103,9 @@ const AROUND: (usize, usize) = (60, 60);
 impl Mistake {
     /// Places `wrong` at the bytes `span` of `text`, which was read from `file`.
     pub(super) fn new(file: &str, text: &str, span: Range<usize>, wrong: &BadValue) -> Self {
-        let start = text.floor_char_boundary(span.start);
-        let end = text.floor_char_boundary(span.end).max(start);
+        let boundary = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+        let start = boundary(span.start).unwrap_or_default();
+        let end = boundary(span.end).unwrap_or_default().max(start);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let line = text[line_start..].split('\n').next().unwrap_or_default();
         let before = text[line_start..start].chars().count();

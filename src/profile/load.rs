@@ -100,6 +100,13 @@ impl Places {
         }
     }
 
+    /// The built-in ones alone, for tests that are to see nothing of this machine.
+    #[cfg(test)]
+    pub(super) fn built_in() -> Self {
+        let nowhere = PathBuf::from("/nonexistent");
+        Self { personal: nowhere.clone(), system: nowhere.clone(), home: nowhere, me: 0 }
+    }
+
     /// See [`super::find`].
     pub(super) fn find(&self, selector: &Selector, cwd: &Path) -> Result<Found, Error> {
         match selector {

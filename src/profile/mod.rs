@@ -142,3 +142,21 @@ pub struct Found {
 pub fn find(dirs: &Dirs, selector: &Selector, cwd: &Path) -> Result<Found, Error> {
     load::Places::of(dirs).find(selector, cwd)
 }
+
+#[cfg(test)]
+impl Found {
+    /// What a `devbox.toml` of this text in `folder` would give, with the built-in profiles alone.
+    pub(crate) fn in_project(folder: &str, text: &str) -> Self {
+        let folder = PathBuf::from(folder);
+        let from = folder.join(PROJECT_FILE).display().to_string();
+        let origin = Origin { name: PROJECT_FILE.into(), from };
+        let text = load::Text { text: text.into(), origin, folder: Some(folder.clone()), below: None };
+        let found = merge::merge(&load::Places::built_in(), text).unwrap();
+        Self { project_dir: Some(folder), ..found }
+    }
+
+    /// A built-in profile.
+    pub(crate) fn built_in(name: &str) -> Self {
+        load::Places::built_in().find(&Selector::Name(name.into()), Path::new("/")).unwrap()
+    }
+}
