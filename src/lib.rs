@@ -6,6 +6,7 @@ pub mod cli;
 pub mod cmd;
 pub mod dirs;
 pub mod error;
+pub mod fetch;
 pub mod oci;
 pub mod plan;
 pub mod probe;
