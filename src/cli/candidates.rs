@@ -6,7 +6,9 @@ use std::fs;
 
 use clap_complete::engine::CompletionCandidate;
 
-use crate::dirs::Dirs;
+use crate::dirs::{self, Dirs};
+use crate::profile::{self, Layer};
+use crate::store::Store;
 
 /// Boxes that exist.
 pub(super) fn boxes(current: &OsStr) -> Vec<CompletionCandidate> {
@@ -18,12 +20,25 @@ pub(super) fn boxes(current: &OsStr) -> Vec<CompletionCandidate> {
 
 /// Boxes that exist, and profiles.
 pub(super) fn boxes_and_profiles(current: &OsStr) -> Vec<CompletionCandidate> {
-    boxes(current)
+    let mut found = boxes(current);
+    let (Ok(dirs), Ok(cwd)) = (Dirs::from_environment(), dirs::current()) else { return found };
+    let profiles = profile::list(&dirs, &cwd).into_iter().filter(|profile| profile.from != Layer::Project);
+    let profiles = matching(current, "profile", profiles.map(|profile| profile.name));
+    let is_box = |name: &OsStr| found.iter().any(|candidate| candidate.get_value() == name);
+    let profiles: Vec<_> = profiles.into_iter().filter(|profile| !is_box(profile.get_value())).collect();
+    found.extend(profiles);
+    found
 }
 
 /// References in the store.
-pub(super) fn images(_current: &OsStr) -> Vec<CompletionCandidate> {
-    Vec::new()
+pub(super) fn images(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Ok(dirs) = Dirs::from_environment() else { return Vec::new() };
+    // opening makes a store where there is none
+    if !dirs.store().is_dir() {
+        return Vec::new();
+    }
+    let refs = Store::open(&dirs.store()).and_then(|store| store.refs());
+    matching(current, "image", refs.unwrap_or_default().into_keys())
 }
 
 fn matching(

@@ -1,14 +1,14 @@
 //! The flags that change a plan: one set for `enter`, `run` and `plan`.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser, ValueHint};
-use clap_complete::engine::ArgValueCompleter;
-use serde::de::DeserializeOwned;
-use serde::de::IntoDeserializer as _;
+use clap::ValueHint;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 
 use super::candidates;
-use crate::plan::{Driver, Home, Ids, MountMode, Network, User};
+use crate::plan::{Driver, Flags, Home, Ids, Image, Network, User};
+use crate::profile::Selector;
 
 const SEES: &str = "What the box sees";
 const WHO: &str = "Who you are in it";
@@ -22,9 +22,9 @@ pub struct PlanFlags {
     pub profile: Option<PathBuf>,
     /// Use this image instead of the profile's
     ///
-    /// No profile is read then and, unless --project asks for it, no folder of the host is mounted.
+    /// Without a profile named as well, none is read, and no folder of the host is mounted unless asked for.
     #[arg(long, value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
-    pub image: Option<String>,
+    pub image: Option<Image>,
     /// Platform of the image, for example linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
@@ -32,7 +32,7 @@ pub struct PlanFlags {
     #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(candidates::boxes))]
     pub name: Option<String>,
     /// How layers and the box's own files become a root
-    #[arg(long, value_name = "DRIVER", value_parser = word::<Driver, 2>(["auto", "overlay"]))]
+    #[arg(long, value_name = "auto|overlay", add = words(["auto", "overlay"]))]
     pub driver: Option<Driver>,
 
     /// Set a variable, or take it over from the host when no value is given
@@ -43,7 +43,7 @@ pub struct PlanFlags {
         value_parser = variable,
         help_heading = SEES
     )]
-    pub env: Vec<Variable>,
+    pub env: Vec<(String, Option<String>)>,
     /// Mount a file or folder of the host; may be given again
     ///
     /// Modes: rw (default), ro, overlay (writes stay in the box). A relative SRC is taken from the current folder.
@@ -51,11 +51,10 @@ pub struct PlanFlags {
         short,
         long = "volume",
         value_name = "SRC:DST[:MODE]",
-        value_parser = volume,
         value_hint = ValueHint::AnyPath,
         help_heading = SEES
     )]
-    pub volumes: Vec<Volume>,
+    pub volumes: Vec<String>,
     /// Working directory in the box
     #[arg(short, long, value_name = "DIR", help_heading = SEES)]
     pub workdir: Option<PathBuf>,
@@ -74,16 +73,14 @@ pub struct PlanFlags {
     /// What stands at the home folder: one kept in the box, the host's, or an empty one
     #[arg(
         long,
-        value_name = "HOME",
-        value_parser = word::<Home, 3>(["private", "host", "none"]),
+        value_name = "private|host|none", add = words(["private", "host", "none"]),
         help_heading = SEES
     )]
     pub home: Option<Home>,
     /// Network of the box
     #[arg(
         long,
-        value_name = "MODE",
-        value_parser = word::<Network, 2>(["host", "none"]),
+        value_name = "host|none", add = words(["host", "none"]),
         help_heading = SEES
     )]
     pub network: Option<Network>,
@@ -92,7 +89,7 @@ pub struct PlanFlags {
     pub hostname: Option<String>,
 
     /// Be this user in the box: me, root, image (its User), a name or UID[:GID]
-    #[arg(long, value_name = "USER", value_parser = user, help_heading = WHO)]
+    #[arg(long, value_name = "USER", help_heading = WHO)]
     pub user: Option<User>,
     /// Be root in the box; the same as --user root
     #[arg(long, conflicts_with = "user", help_heading = WHO)]
@@ -100,8 +97,7 @@ pub struct PlanFlags {
     /// How users map: one id, or all with the help of subordinate ids
     #[arg(
         long,
-        value_name = "IDS",
-        value_parser = word::<Ids, 3>(["auto", "single", "full"]),
+        value_name = "auto|single|full", add = words(["auto", "single", "full"]),
         help_heading = WHO
     )]
     pub ids: Option<Ids>,
@@ -110,77 +106,51 @@ pub struct PlanFlags {
     pub shell: Option<String>,
 }
 
-/// `-e NAME=VALUE`, or `-e NAME` for the host's value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variable {
-    /// The name, not empty and free of `=`.
-    pub name: String,
-    /// The value; none to take the host's.
-    pub value: Option<String>,
-}
-
-/// `-v SRC:DST[:MODE]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    /// Path on the host, as written.
-    pub source: PathBuf,
-    /// Path in the box, as written.
-    pub target: PathBuf,
-    /// What writes do.
-    pub mode: MountMode,
-}
-
-fn variable(text: &str) -> Result<Variable, String> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, Some(value.to_owned())),
-        None => (text, None),
-    };
-    if name.is_empty() {
-        return Err("a variable needs a name: NAME or NAME=VALUE".into());
+impl PlanFlags {
+    /// Which profile is wanted by someone who named `target`.
+    pub fn selector(&self, target: Option<&str>) -> Selector {
+        match (&self.profile, target) {
+            (Some(file), _) => Selector::File(file.clone()),
+            (None, Some(name)) => Selector::Name(name.to_owned()),
+            (None, None) if self.image.is_some() => Selector::Nothing,
+            (None, None) => Selector::Default,
+        }
     }
-    Ok(Variable { name: name.to_owned(), value })
+
+    /// The flags as the plan takes them, for the profile chosen by `selector`.
+    pub fn flags(self, selector: &Selector) -> Flags {
+        Flags {
+            name: self.name,
+            image_only: *selector == Selector::Nothing,
+            image: self.image,
+            platform: self.platform,
+            user: if self.root { Some(User::Root) } else { self.user },
+            ids: self.ids,
+            driver: self.driver,
+            home: self.home,
+            network: self.network,
+            env: self.env,
+            volumes: self.volumes,
+            workdir: self.workdir,
+            project: self.project,
+            no_project: self.no_project,
+            hostname: self.hostname,
+            shell: self.shell,
+        }
+    }
 }
 
-fn volume(text: &str) -> Result<Volume, String> {
-    let (source, target, mode) = match text.split(':').collect::<Vec<_>>()[..] {
-        [source, target] => (source, target, "rw"),
-        [source, target, mode] => (source, target, mode),
-        _ => return Err("wanted SRC:DST or SRC:DST:MODE (a path with a colon goes into [[mounts]])".into()),
-    };
-    let mode = match mode {
-        "rw" => MountMode::Rw,
-        "ro" => MountMode::Ro,
-        "overlay" => MountMode::Overlay,
-        _ => return Err("the mode is one of rw, ro, overlay".into()),
-    };
-    if source.is_empty() {
-        return Err("it names no source".into());
-    }
-    if !target.starts_with('/') {
-        return Err("the path in the box must be absolute".into());
-    }
-    Ok(Volume { source: source.into(), target: target.into(), mode })
-}
-
-/// The words of profiles: `me`, `root`, `image`, else a name. Whether it exists only the image can tell.
-fn user(text: &str) -> Result<User, String> {
-    Ok(match text {
-        "" => return Err("it names no user".into()),
-        "me" => User::Me,
-        "root" => User::Root,
-        "image" => User::Image,
-        name => User::Name(name.to_owned()),
+/// `NAME=VALUE`, or `NAME` for the host's value. The plan checks the name.
+fn variable(text: &str) -> Result<(String, Option<String>), Infallible> {
+    Ok(match text.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.to_owned(), None),
     })
 }
 
-/// A choice written on the command line as it is in a profile.
-fn word<T, const N: usize>(words: [&'static str; N]) -> impl TypedValueParser<Value = T>
-where
-    T: DeserializeOwned + Clone + Send + Sync + 'static,
-{
-    PossibleValuesParser::new(words).try_map(|word| {
-        T::deserialize(word.into_deserializer()).map_err(|error: serde::de::value::Error| error)
-    })
+/// Completion to one of a few words; what they may be is the plan's to say.
+fn words<const N: usize>(words: [&'static str; N]) -> ArgValueCandidates {
+    ArgValueCandidates::new(move || words.map(CompletionCandidate::new).into())
 }
 
 #[cfg(test)]
@@ -192,26 +162,25 @@ mod tests {
         for (text, name, value) in
             [("A=b", "A", Some("b")), ("A", "A", None), ("A=", "A", Some("")), ("A=b=c", "A", Some("b=c"))]
         {
-            assert_eq!(
-                variable(text).unwrap(),
-                Variable { name: name.into(), value: value.map(str::to_owned) }
-            );
+            assert_eq!(variable(text), Ok((name.to_owned(), value.map(str::to_owned))));
         }
-        assert!(variable("=b").is_err());
-        assert!(variable("").is_err());
     }
 
     #[test]
-    fn volumes() {
-        for (text, source, target, mode) in [
-            ("/a:/b", "/a", "/b", MountMode::Rw),
-            ("./a:/b:ro", "./a", "/b", MountMode::Ro),
-            ("a:/b:overlay", "a", "/b", MountMode::Overlay),
+    fn the_nearest_wish_chooses_the_profile() {
+        let image = Some(Image::Host);
+        let file = Some(PathBuf::from("f.toml"));
+        for (profile, image, target, selector) in [
+            (None, None, None, Selector::Default),
+            (None, None, Some("a"), Selector::Name("a".into())),
+            (None, image.clone(), None, Selector::Nothing),
+            (None, image.clone(), Some("a"), Selector::Name("a".into())),
+            (file.clone(), None, Some("a"), Selector::File("f.toml".into())),
+            (file, image, None, Selector::File("f.toml".into())),
         ] {
-            assert_eq!(volume(text).unwrap(), Volume { source: source.into(), target: target.into(), mode });
-        }
-        for bad in ["", "/a", ":/b", "/a:b", "/a:", "/a:/b:rx", "/a:/b:ro:z"] {
-            assert!(volume(bad).is_err(), "{bad}");
+            let flags = PlanFlags { profile, image, ..PlanFlags::default() };
+            assert_eq!(flags.selector(target), selector);
+            assert_eq!(flags.flags(&selector).image_only, selector == Selector::Nothing);
         }
     }
 }

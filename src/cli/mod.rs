@@ -15,7 +15,7 @@ use clap_complete::engine::ArgValueCompleter;
 
 use crate::ui::Color;
 
-pub use flags::{PlanFlags, Variable, Volume};
+pub use flags::PlanFlags;
 
 /// Rootless developer boxes made from images
 #[derive(Debug, Parser)]
@@ -120,16 +120,16 @@ const RUN_USAGE: &str = "devbox run [OPTIONS] [NAME] [--] [COMMAND [ARG]...]
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// Box or profile, then the command and its arguments
+    #[arg(value_name = "WORD", trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
+    #[arg(add = ArgValueCompleter::new(words::Candidates))]
+    words: Vec<OsString>,
     /// Remove the box when the command ends; nothing it wrote is kept
     #[arg(long)]
     pub rm: bool,
     /// Changes to the profile.
     #[command(flatten)]
     pub plan: PlanFlags,
-    /// Box or profile, then the command and its arguments
-    #[arg(value_name = "WORD", trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
-    #[arg(add = ArgValueCompleter::new(words::Candidates))]
-    words: Vec<OsString>,
     /// The box or profile among the words; see [`Cli::read`].
     #[arg(skip)]
     pub target: Option<String>,

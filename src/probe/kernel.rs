@@ -97,7 +97,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let system = System::fake(root.path(), 1000, "me");
+        let system = System::fake(root.path(), 1000);
         (root, system)
     }
 

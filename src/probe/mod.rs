@@ -1,6 +1,7 @@
 //! What this host can do: read from its files, and tried where files don't tell.
 
 pub mod attempt;
+mod facts;
 mod kernel;
 mod places;
 mod subids;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::dirs::Dirs;
 
+pub use facts::{Error, has_subordinate_ids, host};
 pub use system::System;
 
 /// How a check came out.

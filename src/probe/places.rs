@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn delegation() {
         let root = tempfile::tempdir().unwrap();
-        let system = System::fake(root.path(), 1000, "me");
+        let system = System::fake(root.path(), 1000);
         assert!(cgroups(&system).found.contains("not mounted"));
         let group = root.path().join("sys/fs/cgroup/box");
         fs::create_dir_all(&group).unwrap();

@@ -10,33 +10,50 @@ use crate::sys::xattr;
 const WANTED: u64 = 65_536;
 /// Where tools begin to hand out ranges.
 const FIRST: u64 = 100_000;
+const HELPERS: [&str; 2] = ["newuidmap", "newgidmap"];
 
-/// One line of `/etc/subuid` or `/etc/subgid` (subuid(5)).
+/// What one kind of subordinate id is called, and where it is kept.
+struct Kind {
+    name: &'static str,
+    file: &'static str,
+    flag: &'static str,
+}
+
+const KINDS: [Kind; 2] = [
+    Kind { name: "uids", file: "/etc/subuid", flag: "--add-subuids" },
+    Kind { name: "gids", file: "/etc/subgid", flag: "--add-subgids" },
+];
+
+/// A range for someone, by name or number (subuid(5)).
 struct Range<'a> {
     owner: &'a str,
     start: u64,
     count: u64,
 }
 
-/// Reads `/etc/subuid` and `/etc/subgid`, by name and by number.
+/// Whether there are subordinate ids for the caller at all, and the helpers that map them.
+pub(super) fn are_usable(system: &System) -> bool {
+    let owner = Owner::of(system);
+    let has = |kind: &Kind| owner.count(&parse(&system.text(kind.file).unwrap_or_default())) > 0;
+    KINDS.iter().all(has)
+        && HELPERS.iter().all(|name| system.program(name).is_some_and(|path| is_privileged(&path)))
+}
+
+/// Reads `/etc/subuid` and `/etc/subgid`.
 pub(super) fn ranges(system: &System) -> Check {
     const NAME: &str = "subordinate ids";
-    let id = system.uid.to_string();
-    let owner = system.user.as_deref().unwrap_or(&id);
+    let owner = Owner::of(system);
     let mut found = Vec::new();
     let mut remedy = Vec::new();
-    for (what, file, flag) in
-        [("uids", "/etc/subuid", "--add-subuids"), ("gids", "/etc/subgid", "--add-subgids")]
-    {
-        let text = system.text(file).unwrap_or_default();
-        let all: Vec<_> = text.lines().filter_map(parse).collect();
-        let mine = all.iter().filter(|range| range.owner == owner || range.owner == id);
-        let count = mine.fold(0_u64, |sum, range| sum.saturating_add(range.count));
-        found.push(format!("{count} {what}"));
+    for kind in &KINDS {
+        let text = system.text(kind.file).unwrap_or_default();
+        let all = parse(&text);
+        let count = owner.count(&all);
+        found.push(format!("{count} {}", kind.name));
         if count < WANTED {
             let ends = all.iter().map(|range| range.start.saturating_add(range.count));
             let start = ends.max().unwrap_or(FIRST).max(FIRST);
-            remedy.push(format!("{flag} {start}-{}", start.saturating_add(WANTED - 1)));
+            remedy.push(format!("{} {start}-{}", kind.flag, start.saturating_add(WANTED - 1)));
         }
     }
     let found = found.join(", ");
@@ -44,7 +61,7 @@ pub(super) fn ranges(system: &System) -> Check {
         return Check::pass(NAME, found);
     }
     let found = format!("{found}; `ids = \"full\"` wants {WANTED} of each, all else works without");
-    Check::warn(NAME, found, format!("sudo usermod {} {owner}", remedy.join(" ")))
+    Check::warn(NAME, found, format!("sudo usermod {} {}", remedy.join(" "), owner.name))
 }
 
 /// Looks for `newuidmap` and `newgidmap` and whether they may do their work.
@@ -52,7 +69,7 @@ pub(super) fn helpers(system: &System) -> Check {
     const NAME: &str = "id helpers";
     let mut missing = Vec::new();
     let mut powerless = Vec::new();
-    for name in ["newuidmap", "newgidmap"] {
+    for name in HELPERS {
         match system.program(name) {
             None => missing.push(name),
             Some(path) if !is_privileged(&path) => powerless.push(path.display().to_string()),
@@ -76,7 +93,31 @@ fn is_privileged(path: &Path) -> bool {
     setuid || xattr::has(path, c"security.capability")
 }
 
-fn parse(line: &str) -> Option<Range<'_>> {
+/// The caller as the files may call them.
+struct Owner {
+    name: String,
+    id: String,
+}
+
+impl Owner {
+    fn of(system: &System) -> Self {
+        let id = system.uid.to_string();
+        Self { name: system.account().map_or_else(|| id.clone(), |account| account.name), id }
+    }
+
+    /// How many ids are theirs.
+    fn count(&self, ranges: &[Range<'_>]) -> u64 {
+        let mine = ranges.iter().filter(|range| range.owner == self.name || range.owner == self.id);
+        mine.fold(0, |sum, range| sum.saturating_add(range.count))
+    }
+}
+
+/// The lines that are ranges; others are nobody's.
+fn parse(text: &str) -> Vec<Range<'_>> {
+    text.lines().filter_map(range).collect()
+}
+
+fn range(line: &str) -> Option<Range<'_>> {
     let mut parts = line.trim().split(':');
     let (owner, start, count) = (parts.next()?, parts.next()?, parts.next()?);
     Some(Range { owner, start: start.parse().ok()?, count: count.parse().ok()? })
@@ -101,9 +142,10 @@ mod tests {
         ] {
             let root = tempfile::tempdir().unwrap();
             fs::create_dir(root.path().join("etc")).unwrap();
+            fs::write(root.path().join("etc/passwd"), "me:x:1000:1000::/home/me:/bin/sh\n").unwrap();
             fs::write(root.path().join("etc/subuid"), uids).unwrap();
             fs::write(root.path().join("etc/subgid"), gids).unwrap();
-            let check = ranges(&System::fake(root.path(), 1000, "me"));
+            let check = ranges(&System::fake(root.path(), 1000));
             assert_eq!(check.remedy.as_deref(), remedy.map(|text| format!("sudo {text}")).as_deref());
             let verdict = if remedy.is_some() { Verdict::Warn } else { Verdict::Pass };
             assert_eq!(check.verdict, verdict);
@@ -113,7 +155,7 @@ mod tests {
     #[test]
     fn helpers_need_power() {
         let root = tempfile::tempdir().unwrap();
-        let system = System::fake(root.path(), 1000, "me");
+        let system = System::fake(root.path(), 1000);
         assert!(helpers(&system).found.contains("newuidmap, newgidmap not found"));
         fs::create_dir(root.path().join("bin")).unwrap();
         for name in ["newuidmap", "newgidmap"] {
@@ -124,5 +166,6 @@ mod tests {
         let check = helpers(&system);
         assert_eq!(check.verdict, Verdict::Warn);
         assert!(check.remedy.unwrap().starts_with("sudo chmod u+s "));
+        assert!(!are_usable(&system));
     }
 }

@@ -1,5 +1,6 @@
 //! The host as files below a root folder, so that tests can make one.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
@@ -7,26 +8,22 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub struct System {
     root: PathBuf,
-    search: Option<std::ffi::OsString>,
+    search: Option<OsString>,
     /// The caller's effective user id.
     pub(super) uid: u32,
-    /// The caller's name, where the user database knows it.
-    pub(super) user: Option<String>,
 }
 
 impl System {
     /// This machine, and the caller.
     pub fn this() -> Self {
-        let uid = nix::unistd::geteuid();
-        let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
         let search = crate::dirs::variable("PATH");
-        Self { root: "/".into(), search, uid: uid.as_raw(), user }
+        Self { root: "/".into(), search, uid: nix::unistd::geteuid().as_raw() }
     }
 
     #[cfg(test)]
-    pub(super) fn fake(root: &std::path::Path, uid: u32, user: &str) -> Self {
+    pub(super) fn fake(root: &std::path::Path, uid: u32) -> Self {
         let search = Some(root.join("bin").into());
-        Self { root: root.to_owned(), search, uid, user: Some(user.to_owned()) }
+        Self { root: root.to_owned(), search, uid }
     }
 
     /// The place of an absolute path.

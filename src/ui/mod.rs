@@ -15,6 +15,7 @@ use std::error::Error as StdError;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use indicatif::HumanBytes;
 use serde::Serialize;
 
 use crate::dirs;
@@ -230,7 +231,10 @@ pub fn usage(answer: &clap::Error, color: Color) -> ExitCode {
         let help = answer.render();
         let help = if ui.out_color { help.ansi().to_string() } else { help.to_string() };
         return match ui.raw(help.as_bytes()) {
-            Err(error) if !error.is_broken_pipe() => ExitCode::from(OURS),
+            Err(error) if !error.is_broken_pipe() => {
+                ui.failure(&error, false, None, None);
+                ExitCode::from(OURS)
+            }
             _ => ExitCode::SUCCESS,
         };
     }
@@ -242,6 +246,11 @@ pub fn usage(answer: &clap::Error, color: Color) -> ExitCode {
         None => tell(&text),
     }
     ExitCode::from(OURS)
+}
+
+/// Bytes as people read them: `1.50 MiB`.
+pub fn size(bytes: u64) -> String {
+    HumanBytes(bytes).to_string()
 }
 
 /// What the panic hook prints: a bug of ours in one line. `at` is a source position, `what` the message.

@@ -17,6 +17,11 @@ impl Table {
         Self { header: header.map(str::to_owned).into(), rows: Vec::new() }
     }
 
+    /// A table without titles.
+    pub fn bare() -> Self {
+        Self { header: Vec::new(), rows: Vec::new() }
+    }
+
     /// Adds a row with one cell a column.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into_iter().map(|cell| escape::one_line(&cell).into_owned()).collect());
@@ -25,14 +30,18 @@ impl Table {
     /// The text, a line end after each line. `style` is put around a cell's text, given its row (none: the
     /// header) and column; what it adds takes no room on the screen.
     pub fn render(&self, style: impl Fn(Option<usize>, usize, &str) -> String) -> String {
-        let width = |column: usize| {
-            let cells = self.rows.iter().chain([&self.header]).filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
-        let mut text = String::new();
+        let header = (!self.header.is_empty()).then_some((None, &self.header));
         let rows = self.rows.iter().enumerate().map(|(index, row)| (Some(index), row));
-        for (index, row) in [(None, &self.header)].into_iter().chain(rows) {
+        let lines: Vec<_> = header.into_iter().chain(rows).collect();
+        let mut widths = Vec::new();
+        for (_, row) in &lines {
+            widths.resize(row.len().max(widths.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(row.iter()) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        let mut text = String::new();
+        for (index, row) in lines {
             let mut pending = 0;
             for (column, cell) in row.iter().enumerate() {
                 if cell.is_empty() {
@@ -62,6 +71,15 @@ mod tests {
             table.render(|_, _, cell| cell.to_owned()),
             "NAME      SIZE   NOTE\nrust-env  1 MiB\nü                in\\x0ause\n"
         );
+    }
+
+    #[test]
+    fn without_titles() {
+        let mut table = Table::bare();
+        assert_eq!(table.render(|_, _, cell| cell.to_owned()), "");
+        table.row(["a".into(), "b".into()]);
+        table.row(["long".into(), "c".into()]);
+        assert_eq!(table.render(|_, _, cell| cell.to_owned()), "a     b\nlong  c\n");
     }
 
     #[test]
