@@ -105,8 +105,8 @@ pub enum Op {
         uid: u32,
         /// Group id in the box.
         gid: u32,
-        /// Permission bits to set again, for chown clears set-id bits; none for symbolic links.
-        mode: Option<u32>,
+        /// Permission bits to set again unless it is a link, for chown clears set-id bits.
+        mode: u32,
     },
 }
 

@@ -22,7 +22,8 @@ struct Inspected {
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, Error> {
     let boxes = Boxes::new(dirs);
     let record = boxes.require(&args.name)?;
-    let found = Inspected { running: boxes.is_running(&args.name)?, folder: boxes.folder(&args.name)?, record };
+    let found =
+        Inspected { running: boxes.is_running(&args.name)?, folder: boxes.folder(&args.name)?, record };
     if args.format == Format::Json {
         ui.json(&found)?;
         return Ok(ExitCode::SUCCESS);
@@ -43,7 +44,15 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
     row("command", [defaults.entrypoint.as_slice(), &defaults.cmd].concat().join(" "));
     row("image user", defaults.user.clone().unwrap_or_default());
     row("image folder", defaults.working_dir.clone().unwrap_or_default());
-    row("profiles", record.profiles.iter().map(|origin| format!("{} ({})", origin.name, origin.from)).collect::<Vec<_>>().join(", "));
+    row(
+        "profiles",
+        record
+            .profiles
+            .iter()
+            .map(|origin| format!("{} ({})", origin.name, origin.from))
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
     row("project", record.project.map(|project| project.display().to_string()).unwrap_or_default());
     row("folder", folder.display().to_string());
     row("created", age(record.created));

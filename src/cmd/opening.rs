@@ -66,7 +66,9 @@ impl Opening<'_> {
                     Some(connection) => {
                         // A box that ends right now may close before it reads.
                         match client::ask(&connection, open.clone()) {
-                            Ok(terminals) => attend(connection, terminals, &program, name, None, |found| self.compare(found))?,
+                            Ok(terminals) => attend(connection, terminals, &program, name, None, |found| {
+                                self.compare(found)
+                            })?,
                             Err(_) => Outcome::Gone,
                         }
                     }
@@ -141,7 +143,9 @@ impl Opening<'_> {
     fn add_image(&self, record: &mut Record, reference: &str) -> Result<(), Error> {
         let store = Store::open(&self.dirs.store())?;
         let here = match store.resolve(reference)? {
-            Some(manifest) => store.image(&manifest)?.filter(|image| image.layers.iter().all(|layer| store.has_layer(layer))),
+            Some(manifest) => store
+                .image(&manifest)?
+                .filter(|image| image.layers.iter().all(|layer| store.has_layer(layer))),
             None => None,
         };
         let image = match here {
@@ -254,7 +258,7 @@ impl Opening<'_> {
         let one = |container_id, host_id| IdMap { container_id, host_id, size: 1 };
         Ok(match (resolved.ids, resolved.account.uid) {
             (Ids::Full, _) => {
-                let (uids, gids) = probe::subordinate_ranges(&self.host.user, uid)?;
+                let (uids, gids) = probe::subordinate_ids(&self.host.user, uid)?;
                 IdMaps::Full { uids: idmap::full(uid, &uids), gids: idmap::full(gid, &gids) }
             }
             (_, 0) => IdMaps::Single { uid: one(0, uid), gid: one(0, gid) },
@@ -267,7 +271,8 @@ impl Opening<'_> {
         let store = Store::open(&self.dirs.store())?;
         let mut owners = Vec::new();
         for (index, layer) in record.layers.iter().enumerate() {
-            let above: Vec<PathBuf> = record.layers[index + 1..].iter().map(|layer| store.layer_tree(layer)).collect();
+            let above: Vec<PathBuf> =
+                record.layers[index + 1..].iter().map(|layer| store.layer_tree(layer)).collect();
             for owner in store.foreign_owners(layer)? {
                 // An entry of a layer above, whiteouts included, is what counts.
                 if !above.iter().any(|tree| tree.join(&owner.path).symlink_metadata().is_ok()) {
@@ -295,7 +300,9 @@ impl Opening<'_> {
         let mut environment = Vec::new();
         for (name, value) in &resolved.env {
             environment.push(match name.as_str() {
-                "PATH" if single && self.plan.image != Image::Host => c_string(format!("PATH={}:{value}", rootfs::SHIMS))?,
+                "PATH" if single && self.plan.image != Image::Host => {
+                    c_string(format!("PATH={}:{value}", rootfs::SHIMS))?
+                }
                 _ => c_string(format!("{name}={value}"))?,
             });
         }
@@ -337,7 +344,9 @@ fn image_name(image: &Image) -> String {
 
 fn name_of(program: &Program) -> String {
     match program {
-        Program::Argv(argv) => argv.first().map(OsString::as_os_str).unwrap_or_default().to_string_lossy().into_owned(),
+        Program::Argv(argv) => {
+            argv.first().map(OsString::as_os_str).unwrap_or_default().to_string_lossy().into_owned()
+        }
         Program::Shell(shells) => shells.join("` or `"),
     }
 }

@@ -42,8 +42,8 @@ pub struct ForeignOwner {
     pub uid: u32,
     /// Group id in the image.
     pub gid: u32,
-    /// Permission bits to set again; none for links.
-    pub mode: Option<u32>,
+    /// Permission bits.
+    pub mode: u32,
 }
 
 /// What a root is made for.

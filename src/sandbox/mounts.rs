@@ -250,18 +250,14 @@ fn append(at: &CStr, content: &[u8]) -> nix::Result<()> {
     nix::unistd::write(&file, content).map(drop)
 }
 
-fn chown(at: &CStr, uid: u32, gid: u32, mode: Option<u32>) -> nix::Result<()> {
+fn chown(at: &CStr, uid: u32, gid: u32, mode: u32) -> nix::Result<()> {
+    use nix::sys::stat::{FchmodatFlags, fchmodat, fstatat};
     let here = nix::fcntl::AT_FDCWD;
     nix::unistd::fchownat(here, at, Some(uid.into()), Some(gid.into()), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    match mode {
-        Some(mode) => nix::sys::stat::fchmodat(
-            here,
-            at,
-            Mode::from_bits_truncate(mode),
-            nix::sys::stat::FchmodatFlags::FollowSymlink,
-        ),
-        None => Ok(()),
+    if fstatat(here, at, AtFlags::AT_SYMLINK_NOFOLLOW)?.st_mode & libc::S_IFMT == libc::S_IFLNK {
+        return Ok(());
     }
+    fchmodat(here, at, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)
 }
 
 fn is_folder(mode: libc::mode_t) -> bool {

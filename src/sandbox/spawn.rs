@@ -90,9 +90,13 @@ fn become_command(
     let status = nix::unistd::dup(connection).map_err(at(Step::Exec))?;
     let number = CString::new(status.as_raw_fd().to_string()).map_err(|_| (Step::Exec, Errno::EINVAL))?;
     let is_shell = open.arguments.is_empty();
-    let arguments: Vec<&CStr> =
-        if is_shell { vec![base_name(&program)] } else { open.arguments.iter().map(CString::as_c_str).collect() };
-    let shell = CString::new([b"SHELL=", program.as_bytes()].concat()).map_err(|_| (Step::Exec, Errno::EINVAL))?;
+    let arguments: Vec<&CStr> = if is_shell {
+        vec![base_name(&program)]
+    } else {
+        open.arguments.iter().map(CString::as_c_str).collect()
+    };
+    let shell =
+        CString::new([b"SHELL=", program.as_bytes()].concat()).map_err(|_| (Step::Exec, Errno::EINVAL))?;
     let shell = is_shell.then_some(shell.as_c_str());
     let argv = process::Strings::new([c"exec", &mode, &number, &program].into_iter().chain(arguments));
     let envp = process::Strings::new(open.environment.iter().map(CString::as_c_str).chain(shell));

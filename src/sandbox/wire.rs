@@ -153,7 +153,9 @@ impl Request {
                 }
                 match &open.identity {
                     Identity::Root => put(&mut body, 0),
-                    Identity::Me { uid, gid } => [1, *uid, *gid].iter().for_each(|number| put(&mut body, *number)),
+                    Identity::Me { uid, gid } => {
+                        [1, *uid, *gid].iter().for_each(|number| put(&mut body, *number))
+                    }
                     Identity::Mapped { uid, gid, groups } => {
                         for number in [2, *uid, *gid, groups.len() as u32].iter().chain(groups) {
                             put(&mut body, *number);

@@ -43,8 +43,7 @@ pub fn start(
 /// A number that changes with all a running box can't change any more: what its root is made of and where it
 /// lives. Variables, user, command and folder are each session's own.
 pub fn fingerprint(plan: &Plan) -> u64 {
-    let Plan { name, image, platform, ids, driver, home, project, hostname, mounts, network, .. } =
-        plan;
+    let Plan { name, image, platform, ids, driver, home, project, hostname, mounts, network, .. } = plan;
     let mut hasher = DefaultHasher::new();
     let text =
         format!("{:?}", (name, image, platform, ids, driver, home, project, hostname, mounts, network));
