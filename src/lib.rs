@@ -2,11 +2,61 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod sys;
+
 pub mod dirs;
+
+pub mod idmap;
+pub mod mount;
 pub mod oci;
+
 pub mod plan;
+pub mod profile;
+
+pub mod fetch;
+pub mod probe;
+pub mod pull;
+pub mod store;
+
+pub mod rootfs;
+pub mod sandbox;
+pub mod session;
+
+pub mod cli;
+pub mod cmd;
+pub mod error;
+pub mod ui;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
 
 /// Runs the command line and gives the process's exit code.
-pub fn run() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn run() -> ExitCode {
+    std::panic::set_hook(Box::new(die));
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    if let Some(answer) = cli::completion::answer(&argv) {
+        // whoever asked and went away has no use for a message
+        let _ = ui::Ui::new(ui::Color::Never, true, false, false).raw(answer.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    let cli = match cli::Cli::read(&argv) {
+        Ok(cli) => cli,
+        Err(answer) => return ui::usage(&answer, cli::color(&argv)),
+    };
+    let ui = ui::Ui::new(cli.color, cli.quiet, cli.verbose, cli.yes);
+    cmd::dispatch(cli, &ui).unwrap_or_else(|error| {
+        error.report(&ui);
+        ExitCode::from(error.exit_code())
+    })
+}
+
+/// A bug of ours reaches people as one line and our exit code, not as a back-trace.
+#[allow(clippy::exit, clippy::disallowed_methods)]
+fn die(panic: &std::panic::PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let what = payload.downcast_ref::<&str>().copied();
+    let what = what.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    ui::internal_error(what, &at);
+    std::process::exit(error::OURS.into());
 }

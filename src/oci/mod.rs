@@ -1,5 +1,12 @@
 //! The words of the OCI image and distribution specifications: digests, references, descriptors, manifests,
 //! configurations. Plain data with strict parsers; nothing here touches disk or network.
 
+pub mod config;
 pub mod digest;
+mod json;
+pub mod manifest;
+pub mod media_type;
+pub mod platform;
 pub mod reference;
+
+pub use json::NotJson;

@@ -3,13 +3,31 @@
 //! Nothing here touches disk, network or kernel; `resolve` completes a plan with what the image's
 //! configuration decides, just as purely.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod accounts;
+mod describe;
+mod error;
+mod flags;
+pub mod host;
+mod make;
+mod mounts;
+mod project;
+pub mod resolve;
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+pub use error::Error;
+pub use flags::Flags;
+pub use host::Host;
+pub use make::make;
+
+pub use crate::profile::{Driver, Home, Ids, Image, MountMode, Network, Origin, User};
 
 /// Everything a start needs to know, before the image is looked at.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Plan {
     /// Name of the box, checked by grammar (`[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}`).
@@ -27,18 +45,20 @@ pub struct Plan {
     /// What stands at the home folder.
     pub home: Home,
     /// The project folder on the host, mounted read-write at the same path; also the working directory.
+    #[serde(serialize_with = "shown")]
     pub project: Option<PathBuf>,
     /// Why no project folder is mounted although one was looked for.
     pub no_project_because: Option<String>,
+    /// The working directory asked for with `-w`, absolute in the box.
+    #[serde(serialize_with = "shown")]
+    pub workdir: Option<PathBuf>,
     /// Preferred interactive shell, a name or an absolute path.
     pub shell: Option<String>,
     /// Host name inside.
     pub hostname: String,
-    /// Variables set in each session, values literal (from `[env]`, `[env-from-host]` and flags).
-    pub env: BTreeMap<String, String>,
-    /// Names in `env` whose values came from the host; printed without values.
-    pub env_from_host: Vec<String>,
-    /// Extra mounts, in order.
+    /// Variables set in each session, from `[env]`, `[env-from-host]` and flags.
+    pub env: BTreeMap<String, Variable>,
+    /// Extra mounts, each target once, outer ones before those inside them.
     pub mounts: Vec<Mount>,
     /// Network of the box.
     pub network: Network,
@@ -46,81 +66,15 @@ pub struct Plan {
     pub profiles: Vec<Origin>,
 }
 
-/// Where a root comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Image {
-    /// The host's own root, read-only below.
-    Host,
-    /// An image in a registry: a canonical reference (`oci::reference::Reference` as text).
-    Registry(String),
-}
-
-/// Who sessions run as.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum User {
-    /// The calling user, same name, id and home.
-    Me,
-    /// Root of the box.
-    Root,
-    /// The image's `User`.
-    Image,
-    /// A user named in the image's `/etc/passwd`, or `uid[:gid]`.
-    Name(String),
-}
-
-/// How ids are mapped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ids {
-    /// `single`, unless the image's `User` needs more and subordinate ids are there.
-    Auto,
-    /// One id: the caller's.
-    Single,
-    /// The caller's and the subordinate ranges.
-    Full,
-}
-
-/// How layers and upper become a root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Driver {
-    /// The best this host can do.
-    Auto,
-    /// The kernel's overlayfs.
-    Overlay,
-}
-
-/// What stands at the home folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Home {
-    /// A folder kept with the box.
-    Private,
-    /// The caller's own home.
-    Host,
-    /// An empty folder in memory.
-    None,
-}
-
-/// Network of the box.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// The host's.
-    Host,
-    /// Loopback alone.
-    None,
-}
-
 /// One mount asked for by a profile or a flag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Mount {
     /// Absolute path on the host; none for `tmpfs`; a cache's folder for `cache`.
+    #[serde(serialize_with = "shown")]
     pub source: Option<PathBuf>,
     /// Absolute path in the box, free of `..`.
+    #[serde(serialize_with = "shown_always")]
     pub target: PathBuf,
     /// What writes do.
     pub mode: MountMode,
@@ -128,27 +82,51 @@ pub struct Mount {
     pub optional: bool,
 }
 
-/// What writes to a mount do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MountMode {
-    /// Refused.
-    Ro,
-    /// Reach the host.
-    Rw,
-    /// Stay in the box.
-    Overlay,
-    /// Live in memory and end with the box.
-    Tmpfs,
-    /// Kept per user, shared by all boxes that name the same cache.
-    Cache,
+/// A variable's value. One that came from the host may be a secret: it is neither printed nor recorded.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Variable {
+    /// Written in a profile or on the command line.
+    Literal(String),
+    /// Taken from the host's environment.
+    FromHost(String),
 }
 
-/// A profile's name and the place it was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// The profile's name.
-    pub name: String,
-    /// A file, or `built in`.
-    pub from: String,
+impl Variable {
+    /// The value, for the session it is meant for.
+    pub fn value(&self) -> &str {
+        match self {
+            Self::Literal(value) | Self::FromHost(value) => value,
+        }
+    }
 }
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(value) => write!(f, "{value:?}"),
+            Self::FromHost(_) => f.write_str("FromHost"),
+        }
+    }
+}
+
+/// A literal as itself, one of the host as `{"from-host": true}`.
+impl Serialize for Variable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Literal(value) => serializer.serialize_str(value),
+            Self::FromHost(_) => serializer.collect_map([("from-host", true)]),
+        }
+    }
+}
+
+/// A path as people see it: one that is no UTF-8 must not keep the rest from being printed.
+fn shown<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
+}
+
+fn shown_always<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    path.to_string_lossy().serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! Names a shell may complete to. Cheap reads only: no lock, no network, nothing started; whatever can't be
+//! read has no candidates.
+
+use std::ffi::OsStr;
+use std::fs;
+
+use clap_complete::engine::CompletionCandidate;
+
+use crate::dirs::{self, Dirs};
+use crate::profile::{self, Layer};
+use crate::store::Store;
+
+/// Boxes that exist.
+pub(super) fn boxes(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Ok(dirs) = Dirs::from_environment() else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(dirs.boxes()) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    matching(current, "box", names.filter(|name| !name.starts_with('.')))
+}
+
+/// Boxes that exist, and profiles.
+pub(super) fn boxes_and_profiles(current: &OsStr) -> Vec<CompletionCandidate> {
+    let mut found = boxes(current);
+    let (Ok(dirs), Ok(cwd)) = (Dirs::from_environment(), dirs::current()) else { return found };
+    let profiles = profile::list(&dirs, &cwd).into_iter().filter(|profile| profile.from != Layer::Project);
+    let profiles = matching(current, "profile", profiles.map(|profile| profile.name));
+    let is_box = |name: &OsStr| found.iter().any(|candidate| candidate.get_value() == name);
+    let profiles: Vec<_> = profiles.into_iter().filter(|profile| !is_box(profile.get_value())).collect();
+    found.extend(profiles);
+    found
+}
+
+/// References in the store.
+pub(super) fn images(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Ok(dirs) = Dirs::from_environment() else { return Vec::new() };
+    // opening makes a store where there is none
+    if !dirs.store().is_dir() {
+        return Vec::new();
+    }
+    let refs = Store::open(&dirs.store()).and_then(|store| store.refs());
+    matching(current, "image", refs.unwrap_or_default().into_keys())
+}
+
+fn matching(
+    current: &OsStr,
+    help: &'static str,
+    names: impl Iterator<Item = String>,
+) -> Vec<CompletionCandidate> {
+    let current = current.to_string_lossy();
+    let mut names: Vec<_> = names.filter(|name| name.starts_with(&*current)).collect();
+    names.sort_unstable();
+    names.into_iter().map(|name| CompletionCandidate::new(name).help(Some(help.into()))).collect()
+}

@@ -1,0 +1,186 @@
+//! The flags that change a plan: one set for `enter`, `run` and `plan`.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+
+use clap::ValueHint;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
+
+use super::candidates;
+use crate::plan::{Driver, Flags, Home, Ids, Image, Network, User};
+use crate::profile::Selector;
+
+const SEES: &str = "What the box sees";
+const WHO: &str = "Who you are in it";
+
+/// What the command line changes about the profile.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "What the box is made from")]
+pub struct PlanFlags {
+    /// Use this profile file instead of looking for one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub profile: Option<PathBuf>,
+    /// Use this image instead of the profile's
+    ///
+    /// Without a profile named as well, none is read, and no folder of the host is mounted unless asked for.
+    #[arg(long, value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
+    pub image: Option<Image>,
+    /// Platform of the image, for example linux/arm64
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+    /// Name of the box [default: the profile's, or the project folder's]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: Option<String>,
+    /// How layers and the box's own files become a root
+    #[arg(long, value_name = "auto|overlay", add = words(["auto", "overlay"]))]
+    pub driver: Option<Driver>,
+
+    /// Set a variable, or take it over from the host when no value is given
+    #[arg(
+        short,
+        long = "env",
+        value_name = "NAME[=VALUE]",
+        value_parser = variable,
+        help_heading = SEES
+    )]
+    pub env: Vec<(String, Option<String>)>,
+    /// Mount a file or folder of the host; may be given again
+    ///
+    /// Modes: rw (default), ro, overlay (writes stay in the box). A relative SRC is taken from the current folder.
+    #[arg(
+        short,
+        long = "volume",
+        value_name = "SRC:DST[:MODE]",
+        value_hint = ValueHint::AnyPath,
+        help_heading = SEES
+    )]
+    pub volumes: Vec<String>,
+    /// Working directory in the box
+    #[arg(short, long, value_name = "DIR", help_heading = SEES)]
+    pub workdir: Option<PathBuf>,
+    /// Mount this folder as the project
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath,
+        conflicts_with = "no_project",
+        help_heading = SEES
+    )]
+    pub project: Option<PathBuf>,
+    /// Mount no project folder
+    #[arg(long, help_heading = SEES)]
+    pub no_project: bool,
+    /// What stands at the home folder: one kept in the box, the host's, or an empty one
+    #[arg(
+        long,
+        value_name = "private|host|none", add = words(["private", "host", "none"]),
+        help_heading = SEES
+    )]
+    pub home: Option<Home>,
+    /// Network of the box
+    #[arg(
+        long,
+        value_name = "host|none", add = words(["host", "none"]),
+        help_heading = SEES
+    )]
+    pub network: Option<Network>,
+    /// Host name in the box
+    #[arg(long, value_name = "NAME", help_heading = SEES)]
+    pub hostname: Option<String>,
+
+    /// Be this user in the box: me, root, image (its User), a name or UID[:GID]
+    #[arg(long, value_name = "USER", help_heading = WHO)]
+    pub user: Option<User>,
+    /// Be root in the box; the same as --user root
+    #[arg(long, conflicts_with = "user", help_heading = WHO)]
+    pub root: bool,
+    /// How users map: one id, or all with the help of subordinate ids
+    #[arg(
+        long,
+        value_name = "auto|single|full", add = words(["auto", "single", "full"]),
+        help_heading = WHO
+    )]
+    pub ids: Option<Ids>,
+    /// Preferred shell, a name or a path
+    #[arg(long, value_name = "SHELL", help_heading = WHO)]
+    pub shell: Option<String>,
+}
+
+impl PlanFlags {
+    /// Which profile is wanted by someone who named `target`.
+    pub fn selector(&self, target: Option<&str>) -> Selector {
+        match (&self.profile, target) {
+            (Some(file), _) => Selector::File(file.clone()),
+            (None, Some(name)) => Selector::Name(name.to_owned()),
+            (None, None) if self.image.is_some() => Selector::Nothing,
+            (None, None) => Selector::Default,
+        }
+    }
+
+    /// The flags as the plan takes them, for the profile chosen by `selector`.
+    pub fn flags(self, selector: &Selector) -> Flags {
+        Flags {
+            name: self.name,
+            image_only: *selector == Selector::Nothing,
+            image: self.image,
+            platform: self.platform,
+            user: if self.root { Some(User::Root) } else { self.user },
+            ids: self.ids,
+            driver: self.driver,
+            home: self.home,
+            network: self.network,
+            env: self.env,
+            volumes: self.volumes,
+            workdir: self.workdir,
+            project: self.project,
+            no_project: self.no_project,
+            hostname: self.hostname,
+            shell: self.shell,
+        }
+    }
+}
+
+/// `NAME=VALUE`, or `NAME` for the host's value. The plan checks the name.
+fn variable(text: &str) -> Result<(String, Option<String>), Infallible> {
+    Ok(match text.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.to_owned(), None),
+    })
+}
+
+/// Completion to one of a few words; what they may be is the plan's to say.
+fn words<const N: usize>(words: [&'static str; N]) -> ArgValueCandidates {
+    ArgValueCandidates::new(move || words.map(CompletionCandidate::new).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables() {
+        for (text, name, value) in
+            [("A=b", "A", Some("b")), ("A", "A", None), ("A=", "A", Some("")), ("A=b=c", "A", Some("b=c"))]
+        {
+            assert_eq!(variable(text), Ok((name.to_owned(), value.map(str::to_owned))));
+        }
+    }
+
+    #[test]
+    fn the_nearest_wish_chooses_the_profile() {
+        let image = Some(Image::Host);
+        let file = Some(PathBuf::from("f.toml"));
+        for (profile, image, target, selector) in [
+            (None, None, None, Selector::Default),
+            (None, None, Some("a"), Selector::Name("a".into())),
+            (None, image.clone(), None, Selector::Nothing),
+            (None, image.clone(), Some("a"), Selector::Name("a".into())),
+            (file.clone(), None, Some("a"), Selector::File("f.toml".into())),
+            (file, image, None, Selector::File("f.toml".into())),
+        ] {
+            let flags = PlanFlags { profile, image, ..PlanFlags::default() };
+            assert_eq!(flags.selector(target), selector);
+            assert_eq!(flags.flags(&selector).image_only, selector == Selector::Nothing);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The longer help texts: what each verb is for, by example.
+
+pub(super) const TOP: &str = "\
+Start here:
+  devbox enter                 a shell in a box for this folder; nothing to download
+  devbox enter rust-env        a shell in a box made from a profile
+  devbox run -- make test      a command in this folder's box
+  devbox plan                  what would be done, and why
+  devbox doctor                whether this machine is ready
+
+Exit codes:
+  N      enter and run end with the command's own code
+  125    devbox itself failed; the message says what, why and what to do
+  126    the command is there but cannot be executed
+  127    the command is not in the box
+  128+N  the command was ended by signal N
+
+Environment:
+  NO_COLOR                     no colors
+  XDG_CONFIG_HOME              personal profiles: devbox/profiles/NAME.toml
+  XDG_DATA_HOME                images and boxes: devbox/store, devbox/boxes
+  XDG_RUNTIME_DIR              sockets of running boxes: devbox";
+
+pub(super) const ENTER: &str = "\
+The first enter makes the box, fetching its image when it is not here yet. Later ones find it as it was left. \
+While one session is open, further ones join it; the box ends with its last session. The profile is read again \
+at each start.
+
+Examples:
+  devbox enter                     the box of this project, or of the default profile
+  devbox enter rust-env            a box or profile by name
+  devbox enter --root debian       as root of the box: no password, no rights on the host
+  devbox enter -v ~/data:/data:ro  with one folder more
+  devbox enter -e EDITOR=vi -e GITHUB_TOKEN
+                                   one variable set, one taken over from the host";
+
+pub(super) const RUN: &str = "\
+How the words are read:
+  devbox run NAME CMD ARG...       the first word is a box or profile, the rest is the command
+  devbox run NAME -- CMD ARG...    the same
+  devbox run -- CMD ARG...         no name: this project's box, or the default profile's
+  devbox run --image REF CMD ...   no name either: every word is the command
+Flags of devbox stand before the command; what follows its first word belongs to the command. Without a command \
+the image's own Entrypoint and Cmd are run.
+
+On a terminal the command gets a terminal of its own; pipes are passed straight through.
+
+Examples:
+  devbox run -- cargo test
+  devbox run rust-env cargo build --release
+  devbox run debian --root -- apt-get update
+  devbox run --rm --image debian:12 cat /etc/os-release
+  tar c src | devbox run --rm --image alpine -- sha256sum";
+
+pub(super) const RM: &str = "\
+A box is its files: what was installed, changed and kept in its private home goes with it. Project folders and \
+images stay. A running box is refused unless --force ends it first.
+
+Examples:
+  devbox rm rust-env
+  devbox rm -f --all";
+
+pub(super) const STOP: &str = "\
+Every session of the box is told to end (SIGHUP, then SIGKILL). Its files stay; the next enter starts it anew.
+
+Examples:
+  devbox stop rust-env
+  devbox stop --all";
+
+pub(super) const PLAN: &str = "\
+Reads the same profiles and flags as enter and run, and prints what they come to, without touching anything: no \
+download, no box. Values taken from the host's environment are not printed.
+
+Examples:
+  devbox plan
+  devbox plan rust-env --format json
+  devbox plan --image debian:12 -v ~/data:/data";
+
+pub(super) const PULL: &str = "\
+Layers are fetched in parallel, checked against their digests and unpacked on the way. Layers already here are \
+not fetched again, and a pull that was cut off goes on where it stopped, layer by layer. Credentials are read \
+where podman and docker keep them. The digest of each image's manifest is printed.
+
+Examples:
+  devbox pull debian:12
+  devbox pull --platform linux/arm64 docker.io/library/rust:1
+  devbox pull registry.example/team/app@sha256:...";
+
+pub(super) const RMI: &str = "\
+Takes the name away, and with the last name the image, and the layers that no other image and no box stands on. \
+Boxes keep working.
+
+Examples:
+  devbox rmi debian:12
+  devbox rmi 3f2c9a1b77de";
+
+pub(super) const DOCTOR: &str = "\
+Each check passes, warns (a feature is missing) or fails (boxes cannot start), with its cause and the command \
+that mends it. Ends with 125 when one fails.";
+
+pub(super) const COMPLETIONS: &str = "\
+The script asks devbox for candidates, so it knows your boxes, profiles and images.
+
+  bash   devbox completions bash > ~/.local/share/bash-completion/completions/devbox
+  zsh    devbox completions zsh > ~/.zfunc/_devbox     (a folder in $fpath, before compinit)
+  fish   devbox completions fish > ~/.config/fish/completions/devbox.fish";

@@ -1,0 +1,331 @@
+//! The command line as typed: definitions only. Help, completions and man pages are made from them.
+
+mod candidates;
+pub mod completion;
+mod flags;
+mod help;
+mod words;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::engine::ArgValueCompleter;
+
+use crate::ui::Color;
+
+pub use flags::PlanFlags;
+
+/// Rootless developer boxes made from images
+#[derive(Debug, Parser)]
+#[command(name = "devbox", version, after_long_help = help::TOP, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Print data alone: no notes, no progress; lists print names
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
+    pub quiet: bool,
+    /// Say more about what is done
+    #[arg(long, global = true, conflicts_with = "quiet", help_heading = GLOBAL)]
+    pub verbose: bool,
+    /// Answer yes to every question
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
+    pub yes: bool,
+    /// When to color
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = GLOBAL)]
+    pub color: Color,
+}
+
+const GLOBAL: &str = "Everywhere";
+
+/// One verb with its arguments.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Open a shell in a box, making it first when it is new
+    #[command(after_long_help = help::ENTER)]
+    Enter(EnterArgs),
+    /// Run a command in a box
+    #[command(after_long_help = help::RUN, override_usage = RUN_USAGE)]
+    Run(RunArgs),
+    /// List boxes (`list` is the same)
+    #[command(alias = "list")]
+    Ls(ListArgs),
+    /// Remove boxes and all that is in them
+    #[command(after_long_help = help::RM)]
+    Rm(RmArgs),
+    /// End every session of boxes
+    #[command(after_long_help = help::STOP)]
+    Stop(StopArgs),
+    /// Show all that is known about a box
+    Inspect(InspectArgs),
+    /// Show what would be done, without doing it
+    #[command(after_long_help = help::PLAN)]
+    Plan(PlanArgs),
+    /// List profiles and where each comes from
+    Profiles(ListArgs),
+    /// Fetch images
+    #[command(after_long_help = help::PULL)]
+    Pull(PullArgs),
+    /// List images
+    Images(ListArgs),
+    /// Remove images
+    #[command(after_long_help = help::RMI)]
+    Rmi(RmiArgs),
+    /// Check whether this machine can run boxes, and say how to mend what is missing
+    #[command(after_long_help = help::DOCTOR)]
+    Doctor(ListArgs),
+    /// Print a completion script for a shell
+    #[command(after_long_help = help::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Write the man pages
+    #[command(hide = true)]
+    Man(ManArgs),
+}
+
+/// How a listing is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Arguments of verbs that only list.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `enter`.
+#[derive(Debug, Args)]
+pub struct EnterArgs {
+    /// Box or profile [default: the project's profile]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(candidates::boxes_and_profiles))]
+    pub target: Option<String>,
+    /// Changes to the profile.
+    #[command(flatten)]
+    pub plan: PlanFlags,
+}
+
+const RUN_USAGE: &str = "devbox run [OPTIONS] [NAME] [--] [COMMAND [ARG]...]
+       devbox run [OPTIONS] --image <REF> [--] [COMMAND [ARG]...]";
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Box or profile, then the command and its arguments
+    #[arg(value_name = "WORD", trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
+    #[arg(add = ArgValueCompleter::new(words::Candidates))]
+    words: Vec<OsString>,
+    /// Remove the box when the command ends; nothing it wrote is kept
+    #[arg(long)]
+    pub rm: bool,
+    /// Changes to the profile.
+    #[command(flatten)]
+    pub plan: PlanFlags,
+    /// The box or profile among the words; see [`Cli::read`].
+    #[arg(skip)]
+    pub target: Option<String>,
+    /// The command among the words; empty for the image's own.
+    #[arg(skip)]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments of `rm`.
+#[derive(Debug, Args)]
+pub struct RmArgs {
+    /// Boxes to remove
+    #[arg(required_unless_present = "all", add = ArgValueCompleter::new(candidates::boxes))]
+    pub names: Vec<String>,
+    /// End running boxes first
+    #[arg(short, long)]
+    pub force: bool,
+    /// Remove every box
+    #[arg(short, long, conflicts_with = "names")]
+    pub all: bool,
+}
+
+/// Arguments of `stop`.
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    /// Boxes to stop
+    #[arg(required_unless_present = "all", add = ArgValueCompleter::new(candidates::boxes))]
+    pub names: Vec<String>,
+    /// Stop every box
+    #[arg(short, long, conflicts_with = "names")]
+    pub all: bool,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The box
+    #[arg(add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Box or profile [default: the project's profile]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(candidates::boxes_and_profiles))]
+    pub target: Option<String>,
+    /// Changes to the profile.
+    #[command(flatten)]
+    pub plan: PlanFlags,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `pull`.
+#[derive(Debug, Args)]
+pub struct PullArgs {
+    /// Images to fetch, for example debian:12
+    #[arg(required = true, value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
+    pub references: Vec<String>,
+    /// Platform to fetch [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+}
+
+/// Arguments of `rmi`.
+#[derive(Debug, Args)]
+pub struct RmiArgs {
+    /// References, or digests of manifests (twelve digits are enough)
+    #[arg(required = true, value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
+    pub references: Vec<String>,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: completion::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder for one page a verb; without it the main page is printed
+    #[arg(long, value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Reads a command line, program name first. An error holds the text to print: a complaint, or the help
+    /// that was asked for.
+    pub fn read(argv: &[OsString]) -> Result<Self, clap::Error> {
+        let mut cli = Self::try_parse_from(argv)?;
+        let Verb::Run(run) = &mut cli.verb else { return Ok(cli) };
+        let has_image = run.plan.image.is_some();
+        match words::read(argv, std::mem::take(&mut run.words), has_image) {
+            words::Reading::Done { name, command } => {
+                run.target = name.map(utf8).transpose()?;
+                run.command = command;
+                Ok(cli)
+            }
+            words::Reading::FlagsAfterName { name, argv } => {
+                let mut cli = Self::try_parse_from(&argv)?;
+                if let Verb::Run(run) = &mut cli.verb {
+                    run.target = Some(utf8(name)?);
+                    run.command = std::mem::take(&mut run.words);
+                }
+                Ok(cli)
+            }
+        }
+    }
+}
+
+/// The wish for color in a command line that could not be read otherwise.
+pub fn color(argv: &[OsString]) -> Color {
+    let mut words = argv.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--");
+    let mut color = Color::default();
+    while let Some(word) = words.next() {
+        let wish = match word.strip_prefix("--color=") {
+            None if word == "--color" => words.next(),
+            wish => wish,
+        };
+        color = wish.and_then(|wish| Color::from_str(wish, false).ok()).unwrap_or(color);
+    }
+    color
+}
+
+fn utf8(name: OsString) -> Result<String, clap::Error> {
+    name.into_string().map_err(|name| {
+        let what = format!("`{}` is not the name of a box or profile", name.display());
+        Cli::command().error(ErrorKind::InvalidUtf8, what)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_and_verb_has_help() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            for verb in command.get_subcommands() {
+                assert!(verb.get_about().is_some(), "{}", verb.get_name());
+                check(verb);
+            }
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn habits() {
+        for line in [
+            "devbox enter",
+            "devbox enter rust-env --root",
+            "devbox enter -e A=b -e C -v /a:/b:ro -w /b --network none --home none --ids full --yes",
+            "devbox list --format json",
+            "devbox -q ls",
+            "devbox rm -f a b",
+            "devbox rm -f --all",
+            "devbox stop a",
+            "devbox plan --image debian:12 --platform linux/arm64 --user 1000:1000 --driver overlay",
+            "devbox plan --profile f.toml --project . --name x --hostname h --shell zsh",
+            "devbox pull a b --color never",
+            "devbox completions zsh",
+            "devbox man --dir /tmp",
+        ] {
+            let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            Cli::read(&argv).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in [
+            "devbox",
+            "devbox nonsense",
+            "devbox rm",
+            "devbox rm --all a",
+            "devbox enter a b",
+            "devbox enter --root --user x",
+            "devbox enter --project . --no-project",
+            "devbox enter --ids many",
+            "devbox ls --format yaml",
+            "devbox -q --verbose ls",
+        ] {
+            let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert!(Cli::read(&argv).is_err(), "{line}");
+        }
+    }
+}

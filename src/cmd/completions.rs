@@ -1,0 +1,12 @@
+//! `devbox completions SHELL`: prints the shell's script.
+
+use std::process::ExitCode;
+
+use crate::cli::CompletionsArgs;
+use crate::error::Error;
+use crate::ui::Ui;
+
+pub(super) fn run(ui: &Ui, args: &CompletionsArgs) -> Result<ExitCode, Error> {
+    ui.raw(args.shell.script().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

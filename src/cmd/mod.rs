@@ -1,0 +1,71 @@
+//! The verbs, a thin file each: typed arguments in, stages below called, answer printed.
+
+mod completions;
+mod doctor;
+mod enter;
+mod images;
+mod inspect;
+mod ls;
+mod man;
+mod opening;
+mod plan;
+mod profiles;
+mod pull;
+mod rm;
+mod rmi;
+mod run;
+mod stop;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, PlanFlags, Verb};
+use crate::dirs::{self, Dirs};
+use crate::error::Error;
+use crate::plan::{Flags, Host, Ids, Plan, User};
+use crate::probe;
+use crate::profile::{self, Found};
+use crate::ui::Ui;
+
+/// Carries out one command line and gives the process's exit code.
+pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
+    let dirs = || Dirs::from_environment();
+    match cli.verb {
+        Verb::Enter(args) => enter::run(ui, &dirs()?, args),
+        Verb::Run(args) => run::run(ui, &dirs()?, args),
+        Verb::Ls(args) => ls::run(ui, &dirs()?, &args),
+        Verb::Rm(args) => rm::run(ui, &dirs()?, &args),
+        Verb::Stop(args) => stop::run(ui, &dirs()?, &args),
+        Verb::Inspect(args) => inspect::run(ui, &dirs()?, &args),
+        Verb::Plan(args) => plan::run(ui, &dirs()?, args),
+        Verb::Profiles(args) => profiles::run(ui, &dirs()?, &args),
+        Verb::Pull(args) => pull::run(ui, &dirs()?, &args),
+        Verb::Images(args) => images::run(ui, &dirs()?, &args),
+        Verb::Rmi(args) => rmi::run(ui, &dirs()?, &args),
+        Verb::Doctor(args) => doctor::run(ui, &dirs()?, &args),
+        Verb::Completions(args) => completions::run(ui, &args),
+        Verb::Man(args) => man::run(ui, &args),
+    }
+}
+
+/// The plan for someone who named `target`, and the host it was made for.
+fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Result<(Plan, Host), Error> {
+    let mut host = probe::host(dirs)?;
+    let selector = flags.selector(target);
+    let found = profile::find(dirs, &selector, &host.cwd)?;
+    for origin in &found.origins {
+        ui.detail(&format!("profile `{}`, {}", origin.name, origin.from));
+    }
+    let flags = flags.flags(&selector);
+    // only then, for it takes a search for helpers
+    host.subordinate_ids = may_need_many_ids(&found, &flags) && probe::has_subordinate_ids();
+    let lookup = |name: &str| dirs::variable(name)?.into_string().ok();
+    let plan = crate::plan::make(&found, &flags, &host, &lookup)?;
+    Ok((plan, host))
+}
+
+/// True when the plan could come to `ids = "full"`, so that it matters whether the host has what that takes.
+fn may_need_many_ids(found: &Found, flags: &Flags) -> bool {
+    let ids = flags.ids.or(found.profile.ids);
+    let user = flags.user.as_ref().or(found.profile.user.as_ref());
+    ids == Some(Ids::Full) || (ids != Some(Ids::Single) && !matches!(user, None | Some(User::Me)))
+}

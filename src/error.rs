@@ -1,0 +1,139 @@
+//! What a verb can fail with: the errors of the floors below, each with its words, state, hint and exit code.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::dirs;
+use crate::oci;
+use crate::oci::platform::NotAPlatform;
+use crate::oci::reference::NotAReference;
+use crate::plan;
+use crate::probe;
+use crate::profile;
+use crate::pull;
+use crate::rootfs;
+use crate::session;
+use crate::store;
+use crate::ui::{self, Ui};
+
+/// devbox itself failed. The codes above it belong to the command in the box (126, 127, 128+n).
+pub const OURS: u8 = 125;
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller's folders can't be used.
+    #[error(transparent)]
+    Dirs(#[from] dirs::Error),
+    /// The answer could not be written.
+    #[error(transparent)]
+    Output(#[from] ui::Error),
+    /// A word of the command line is not an image reference.
+    #[error(transparent)]
+    Reference(#[from] NotAReference),
+    /// A word of the command line is not a platform.
+    #[error(transparent)]
+    Platform(#[from] NotAPlatform),
+    /// The host's facts can't be had.
+    #[error(transparent)]
+    Probe(#[from] probe::Error),
+    /// No profile to work with.
+    #[error(transparent)]
+    Profile(#[from] profile::Error),
+    /// Profile, flags and host do not go together.
+    #[error(transparent)]
+    Plan(#[from] plan::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// An image could not be fetched.
+    #[error(transparent)]
+    Pull(#[from] pull::Error),
+    /// A box or a session in it failed.
+    #[error(transparent)]
+    Session(#[from] session::Error),
+    /// A box's root can't be laid out.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// An image's configuration makes no sense.
+    #[error(transparent)]
+    Config(#[from] oci::config::Error),
+    /// An image was removed while it was about to be used.
+    #[error("the image `{0}` was removed by another devbox just after it was fetched")]
+    Vanished(String),
+    /// The beginning of a digest fits more than one image.
+    #[error("more than one image's digest begins with `{}`", .name.escape_debug())]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+    },
+    /// What a box stands on can't be told.
+    #[error("cannot read {}", .path.display())]
+    Box {
+        /// The box's record.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A man page can't be written.
+    #[error("cannot write {}", .path.display())]
+    ManPage {
+        /// The page's file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What to do about it, where the floor below knows.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Dirs(error) => error.hint(),
+            Self::Probe(error) => error.hint(),
+            Self::Profile(error) => error.hint(),
+            Self::Plan(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Pull(error) => error.hint(),
+            Self::Session(error) => error.hint(),
+            Self::Rootfs(error) => error.hint(),
+            Self::Config(_) | Self::Vanished(_) => Some("`devbox pull` fetches the image again".into()),
+            Self::Reference(_) => {
+                Some("for example `debian:bookworm` or `registry.example/team/app@sha256:…`".into())
+            }
+            Self::Platform(_) => Some("for example `linux/amd64` or `linux/arm64`".into()),
+            Self::Ambiguous { .. } => Some("give more of its digits; `devbox images` shows twelve".into()),
+            Self::Box { .. } => Some("`devbox rm` takes a broken box away".into()),
+            Self::Output(_) | Self::ManPage { .. } => None,
+        }
+    }
+
+    /// The state things were left in, where that is worth a line.
+    fn state(&self) -> Option<&'static str> {
+        match self {
+            Self::Pull(_) => {
+                Some("the image was not added; layers that arrived whole are kept for the next try")
+            }
+            Self::Ambiguous { .. } | Self::Box { .. } => Some("nothing was changed"),
+            _ => None,
+        }
+    }
+
+    /// The exit code for it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Output(error) if error.is_broken_pipe() => 0,
+            Self::Session(error) => error.exit_code(),
+            _ => OURS,
+        }
+    }
+
+    /// Prints it; nothing when the reader of our output just went away.
+    pub fn report(&self, ui: &Ui) {
+        if self.exit_code() != 0 {
+            // a profile's mistake is shown with its line
+            let multiline = matches!(self, Self::Profile(profile::Error::Mistake(_)));
+            ui.failure(self, multiline, self.state(), self.hint().as_deref());
+        }
+    }
+}

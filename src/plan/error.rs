@@ -1,0 +1,90 @@
+//! Why no plan can be made.
+
+use std::path::PathBuf;
+
+use crate::profile::BadValue;
+
+/// Why no plan can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A flag's value is not what it should be.
+    #[error("bad value for `{flag}`")]
+    Flag {
+        /// The flag, as typed.
+        flag: &'static str,
+        /// What is wrong.
+        source: BadValue,
+    },
+    /// `full` maps the caller to root, so there is no `me` in it.
+    #[error("user `me` does not go with ids `full`: full maps the caller to root")]
+    FullAsMe,
+    /// `full` was asked for without what it takes.
+    #[error("ids `full` needs subordinate ids, and you have none or no helpers to map them")]
+    NoSubordinateIds,
+    /// Something a box over the host's own root can't have.
+    #[error("{what} does not go with image `host`: {why}")]
+    OnHost {
+        /// What was asked for.
+        what: String,
+        /// Why it can't be.
+        why: &'static str,
+    },
+    /// The project folder that was asked for can't be one.
+    #[error("`{}` can't be the project folder: {why}", .path.display().to_string().escape_debug())]
+    Project {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A mount is below `${{project}}`, but there is no project.
+    #[error("a mount uses `${{project}}`, but no project folder is mounted")]
+    NoProject,
+    /// A mount's target, with `~` and `${{project}}` filled in, can't hold one.
+    #[error("a mount is out of place")]
+    Target(#[source] BadValue),
+    /// The user asked for is not the image's.
+    #[error("no user `{}` in the image: {why}", .user.escape_debug())]
+    User {
+        /// As asked for.
+        user: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// An account file of the image is larger than any honest one.
+    #[error("the image's `{file}` is larger than 1 MiB")]
+    AccountsTooLarge {
+        /// Which file.
+        file: &'static str,
+    },
+    /// `run` got no command, and the image has none either.
+    #[error("no command given, and the image has neither `Entrypoint` nor `Cmd`")]
+    NoCommand,
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Flag { source, .. } | Self::Target(source) => return source.hint(),
+            Self::FullAsMe => "leave `user` out to be root of the box, or use ids `single`".into(),
+            Self::NoSubordinateIds => {
+                "`devbox doctor` says what is missing; `single` needs nothing and does for most work".into()
+            }
+            Self::OnHost { .. } => {
+                "use an image, for example `--image debian:bookworm`, or leave it out".into()
+            }
+            Self::Project { .. } => {
+                "name a folder of your own with `--project DIR`, or use `--no-project`".into()
+            }
+            Self::NoProject => {
+                "stand in a project folder, name one with `--project DIR`, or make the mount optional".into()
+            }
+            Self::User { .. } => {
+                "name a user of the image's /etc/passwd, or a number: `UID` or `UID:GID`".into()
+            }
+            Self::AccountsTooLarge { .. } => "use `me` or `root`, which need no look-up".into(),
+            Self::NoCommand => "devbox run BOX -- COMMAND…, or `devbox enter` for a shell".into(),
+        })
+    }
+}

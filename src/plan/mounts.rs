@@ -1,0 +1,48 @@
+//! The mounts of profile and flags, with `~`, `${project}` and caches filled in.
+
+use std::path::Path;
+
+use super::flags::volume;
+use super::{Error, Flags, Host, Mount};
+use crate::profile::place::may_hold_a_mount;
+use crate::profile::{self, Profile, Source};
+
+/// All mounts: of two with the same target the later counts, and flags come last; outer ones stand before those
+/// inside them, so that none hides another.
+///
+/// `~` is the caller's home on both sides, whoever the session runs as: sessions of one box share its mounts.
+pub(super) fn collect(
+    profile: &Profile,
+    flags: &Flags,
+    host: &Host,
+    project: Option<&Path>,
+) -> Result<Vec<Mount>, Error> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    let volumes = flags
+        .volumes
+        .iter()
+        .map(|text| volume(text, &host.cwd).map_err(|source| Error::Flag { flag: "-v", source }));
+    for wanted in profile.mounts.iter().cloned().map(Ok).chain(volumes) {
+        let Some(mount) = fill_in(&wanted?, host, project)? else { continue };
+        match mounts.iter_mut().find(|other| other.target == mount.target) {
+            Some(other) => *other = mount,
+            None => mounts.push(mount),
+        }
+    }
+    mounts.sort_by_key(|mount| mount.target.components().count());
+    Ok(mounts)
+}
+
+/// The mount as it will be made; none when it is optional and below a project there is none of.
+fn fill_in(wanted: &profile::Mount, host: &Host, project: Option<&Path>) -> Result<Option<Mount>, Error> {
+    let source = match &wanted.source {
+        Source::Memory => Some(None),
+        Source::Cache(name) => Some(Some(host.cache.join("caches").join(name))),
+        Source::Host(place) => place.resolve(&host.home, project).map(Some),
+    };
+    let (Some(source), Some(target)) = (source, wanted.target.resolve(&host.home, project)) else {
+        return if wanted.optional { Ok(None) } else { Err(Error::NoProject) };
+    };
+    may_hold_a_mount(&target).map_err(Error::Target)?;
+    Ok(Some(Mount { source, target, mode: wanted.mode, optional: wanted.optional }))
+}

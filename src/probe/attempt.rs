@@ -1,0 +1,72 @@
+//! Real tries, without a child: the caller gives up its own namespaces. For a process that ends soon after.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{chdir, getegid, geteuid};
+
+use crate::sys::fd;
+
+/// Moves this process into a user and a mount namespace of its own, where its one id is mapped to itself.
+///
+/// The mount proves that the namespace has rights: AppArmor may grant one without. Fails with `EINVAL` when the
+/// process has more than one thread.
+pub fn user_namespace() -> io::Result<()> {
+    let (uid, gid) = (geteuid(), getegid());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+    Ok(mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>)?)
+}
+
+/// Mounts an overlay with its upper in `folder` and uses it once. Only after [`user_namespace`]; leaves nothing.
+pub fn overlay(folder: &Path) -> io::Result<()> {
+    let before = crate::dirs::current()?;
+    let scratch = Scratch::new(folder)?;
+    for name in ["lower", "upper", "work", "root"] {
+        fs::create_dir(scratch.0.join(name))?;
+    }
+    // short relative names, so that no path needs escaping
+    chdir(&scratch.0)?;
+    let options = "userxattr,lowerdir=lower,upperdir=upper,workdir=work";
+    let tried = mount(Some("overlay"), "root", Some("overlay"), MsFlags::empty(), Some(options))
+        .map_err(io::Error::from)
+        .and_then(|()| {
+            let used = fs::create_dir("root/folder");
+            nix::mount::umount("root")?;
+            used
+        });
+    chdir(&before)?;
+    tried
+}
+
+/// Sets a user attribute on a folder made for it in `folder`.
+pub fn xattr(folder: &Path) -> io::Result<()> {
+    let scratch = Scratch::new(folder)?;
+    let handle = fs::File::open(&scratch.0)?;
+    fd::fsetxattr(handle.as_fd(), b"user.overlay.opaque", b"y").map_err(|error| error.errno.into())
+}
+
+/// A folder of ours in another, removed when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(format!(".devbox-doctor-{}", std::process::id()));
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // the kernel's own folder in `work` has no permissions; its owner may still remove it
+        let _ = fs::remove_dir(self.0.join("work/work"));
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

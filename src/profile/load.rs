@@ -1,0 +1,295 @@
+//! Where profiles are found, and the only reader of their files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::error::Error;
+use super::nearest::nearest;
+use super::{Found, Image, Origin, PROJECT_FILE, Selector, grammar, merge};
+use crate::dirs::Dirs;
+
+/// Longest profile there may be.
+const MAX_BYTES: u64 = 1 << 20;
+
+const SYSTEM: &str = "/etc/devbox/profiles";
+
+/// The profile used where nothing is configured.
+const DEFAULT: &str = "host";
+
+const BUILT_IN: [(&str, &str); 7] = [
+    ("c-env", include_str!("../../profiles/c-env.toml")),
+    ("debian", include_str!("../../profiles/debian.toml")),
+    ("go-env", include_str!("../../profiles/go-env.toml")),
+    ("host", include_str!("../../profiles/host.toml")),
+    ("node-env", include_str!("../../profiles/node-env.toml")),
+    ("python-env", include_str!("../../profiles/python-env.toml")),
+    ("rust-env", include_str!("../../profiles/rust-env.toml")),
+];
+
+/// Whose a profile is; the higher hides the lower of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// Embedded in devbox.
+    BuiltIn,
+    /// The system's, made by its administrator.
+    System,
+    /// The caller's.
+    Personal,
+    /// The project's `devbox.toml`.
+    Project,
+}
+
+/// A profile as `devbox profiles` lists it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Listed {
+    /// The name it is used by; `devbox.toml` for the project's.
+    pub name: String,
+    /// Whose it is.
+    pub from: Layer,
+    /// Its file; none for a built-in one.
+    pub path: Option<PathBuf>,
+    /// The first line of the file, when that is a comment.
+    pub description: Option<String>,
+    /// The image it or what it extends names.
+    pub image: Option<Image>,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+}
+
+/// All profiles someone who stands in `cwd` can use: the project's first, then by name.
+///
+/// Reads every profile there is; what can't be read is listed with its problem.
+pub fn list(dirs: &Dirs, cwd: &Path) -> Vec<Listed> {
+    Places::of(dirs).list(cwd)
+}
+
+/// A profile's text and what is known of it without parsing it.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) text: String,
+    pub(super) origin: Origin,
+    /// What relative paths in it are below; none when it is built in.
+    pub(super) folder: Option<PathBuf>,
+    /// The highest layer its own name means when it extends that; none at the bottom.
+    pub(super) below: Option<Layer>,
+}
+
+/// The places profiles are found in.
+#[derive(Debug)]
+pub(super) struct Places {
+    personal: PathBuf,
+    system: PathBuf,
+    home: PathBuf,
+    me: u32,
+}
+
+impl Places {
+    pub(super) fn of(dirs: &Dirs) -> Self {
+        Self {
+            personal: dirs.config.join("profiles"),
+            system: SYSTEM.into(),
+            home: dirs.home.clone(),
+            me: nix::unistd::geteuid().as_raw(),
+        }
+    }
+
+    /// The built-in ones alone, for tests that are to see nothing of this machine.
+    #[cfg(test)]
+    pub(super) fn built_in() -> Self {
+        let nowhere = PathBuf::from("/nonexistent");
+        Self { personal: nowhere.clone(), system: nowhere.clone(), home: nowhere, me: 0 }
+    }
+
+    /// See [`super::find`].
+    pub(super) fn find(&self, selector: &Selector, cwd: &Path) -> Result<Found, Error> {
+        match selector {
+            Selector::Nothing => Ok(Found::default()),
+            Selector::Name(name) => self.find_named(name),
+            Selector::File(path) => {
+                let path = cwd.join(path);
+                let Some((text, _)) = read(&path)? else { return Err(Error::NoFile { path }) };
+                let found = merge::merge(self, of_file(text, &path, cwd))?;
+                // a project's own file stands for its folder by whatever way it was named
+                Ok(if path.file_name().is_some_and(|name| name == PROJECT_FILE) {
+                    Found { project_dir: path.parent().map(Path::to_owned), ..found }
+                } else {
+                    Found { name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()), ..found }
+                })
+            }
+            Selector::Default => match self.project(cwd)? {
+                Some(text) => {
+                    let project_dir = text.folder.clone();
+                    Ok(Found { project_dir, ..merge::merge(self, text)? })
+                }
+                None => self.find_named(DEFAULT),
+            },
+        }
+    }
+
+    /// The profile `name`, looked for in `top` and the layers below it.
+    pub(super) fn named(&self, name: &str, top: Layer) -> Result<Option<Text>, Error> {
+        for (layer, folder) in [(Layer::Personal, &self.personal), (Layer::System, &self.system)] {
+            let path = folder.join(format!("{name}.toml"));
+            if top >= layer
+                && let Some((text, _)) = read(&path)?
+            {
+                let below = if layer == Layer::Personal { Layer::System } else { Layer::BuiltIn };
+                let origin = Origin { name: name.to_owned(), from: path.display().to_string() };
+                return Ok(Some(Text { text, origin, folder: Some(folder.clone()), below: Some(below) }));
+            }
+        }
+        Ok(BUILT_IN.iter().find(|(built_in, _)| *built_in == name).map(|(_, text)| Text {
+            text: (*text).to_owned(),
+            origin: Origin { name: name.to_owned(), from: "built in".to_owned() },
+            folder: None,
+            below: None,
+        }))
+    }
+
+    /// The name like `name` that is there.
+    pub(super) fn near(&self, name: &str) -> Option<String> {
+        let names = self.names();
+        nearest(name, names.keys().map(String::as_str)).map(str::to_owned)
+    }
+
+    fn find_named(&self, name: &str) -> Result<Found, Error> {
+        let name = grammar::profile_name(name).map_err(Error::Name)?;
+        match self.named(&name, Layer::Personal)? {
+            Some(text) => Ok(Found { name: Some(name), ..merge::merge(self, text)? }),
+            None => Err(Error::NoProfile { near: self.near(&name), name }),
+        }
+    }
+
+    /// The nearest `devbox.toml` in `cwd` or above it, on the same filesystem and not above the home of who
+    /// stands in it; one of another user is refused, for anyone may write one into `/tmp`.
+    ///
+    /// The way up costs one failing open a folder; boundaries are looked at only when a file is found.
+    fn project(&self, cwd: &Path) -> Result<Option<Text>, Error> {
+        for folder in cwd.ancestors() {
+            let path = folder.join(PROJECT_FILE);
+            let file = read(&path);
+            if matches!(file, Ok(None)) {
+                continue;
+            }
+            if self.crosses_a_boundary(cwd, folder) {
+                break;
+            }
+            let Some((text, owner)) = file? else { break };
+            if owner != 0 && owner != self.me {
+                return Err(Error::NotOurs { path, owner });
+            }
+            return Ok(Some(of_file(text, &path, cwd)));
+        }
+        Ok(None)
+    }
+
+    /// Whether the way from `cwd` up to `folder` leaves a filesystem or the home.
+    fn crosses_a_boundary(&self, cwd: &Path, folder: &Path) -> bool {
+        let identity = |path: &Path| fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()));
+        let below: Vec<_> = cwd.ancestors().take_while(|step| *step != folder).map(identity).collect();
+        if below.is_empty() {
+            return false;
+        }
+        let (home, top) = (identity(&self.home), identity(folder));
+        let device = |step: &Option<(u64, u64)>| step.map(|(device, _)| device);
+        below.iter().any(|step| step.is_none() || *step == home || device(step) != device(&top))
+    }
+
+    /// Every name there is, with whose it is and its file.
+    fn names(&self) -> BTreeMap<String, (Layer, Option<PathBuf>)> {
+        let mut names: BTreeMap<_, _> =
+            BUILT_IN.iter().map(|(name, _)| ((*name).to_owned(), (Layer::BuiltIn, None))).collect();
+        for (layer, folder) in [(Layer::System, &self.system), (Layer::Personal, &self.personal)] {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let file = entry.file_name();
+                let name = file.to_str().and_then(|file| file.strip_suffix(".toml"));
+                if let Some(name) = name.and_then(|name| grammar::profile_name(name).ok()) {
+                    names.insert(name, (layer, Some(entry.path())));
+                }
+            }
+        }
+        names
+    }
+
+    fn list(&self, cwd: &Path) -> Vec<Listed> {
+        let project = self.project(cwd).transpose().map(|text| {
+            let path = text.as_ref().ok().and_then(|text| Some(text.folder.as_ref()?.join(PROJECT_FILE)));
+            self.listed(PROJECT_FILE.to_owned(), (Layer::Project, path), text)
+        });
+        let named = self.names().into_iter().filter_map(|(name, place)| {
+            let text = self.named(&name, Layer::Personal).transpose()?;
+            Some(self.listed(name, place, text))
+        });
+        project.into_iter().chain(named).collect()
+    }
+
+    fn listed(
+        &self,
+        name: String,
+        (from, path): (Layer, Option<PathBuf>),
+        text: Result<Text, Error>,
+    ) -> Listed {
+        let mut listed = Listed { name, from, path, description: None, image: None, problem: None };
+        let merged = text.and_then(|text| {
+            listed.description = description(&text.text);
+            merge::merge(self, text)
+        });
+        match merged {
+            Ok(found) => listed.image = found.profile.image,
+            // the first line says what is wrong; the rest shows where
+            Err(wrong) => listed.problem = wrong.to_string().lines().next().map(str::to_owned),
+        }
+        listed
+    }
+}
+
+/// The text of the file `path`, which messages show as seen from `cwd`.
+fn of_file(text: String, path: &Path, cwd: &Path) -> Text {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let from = path.strip_prefix(cwd).unwrap_or(path).display().to_string();
+    let folder = path.parent().map(Path::to_owned);
+    Text { text, origin: Origin { name, from }, folder, below: Some(Layer::Personal) }
+}
+
+/// The text and the owner of the file `path`; none when there is no such file.
+fn read(path: &Path) -> Result<Option<(String, u32)>, Error> {
+    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let unfit = |why| Error::Unfit { path: path.to_owned(), why };
+    // without O_NONBLOCK the open of a FIFO would wait for a writer
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let facts = file.metadata().map_err(failed)?;
+    if !facts.is_file() {
+        return Err(unfit("is not a regular file"));
+    }
+    if facts.len() > MAX_BYTES {
+        return Err(unfit("is larger than 1 MiB"));
+    }
+    // it may grow while it is read
+    let mut bytes = Vec::with_capacity(facts.len() as usize + 1);
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    let text = String::from_utf8(bytes).map_err(|_| unfit("is not UTF-8 text"))?;
+    Ok(Some((text, facts.uid())))
+}
+
+/// The first line of a profile, when it is a comment.
+fn description(text: &str) -> Option<String> {
+    let comment = text.lines().next()?.strip_prefix('#')?.trim();
+    (!comment.is_empty()).then(|| comment.chars().filter(|letter| !letter.is_control()).take(200).collect())
+}
+
+#[cfg(test)]
+mod tests;

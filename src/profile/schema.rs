@@ -1,0 +1,162 @@
+//! Profiles exactly as users write them: the keys there are, the values they take, and which are not built yet.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+
+use super::document::{Document, Item, Section};
+use super::error::Error;
+use super::grammar::{self, BadValue};
+use super::place::Place;
+use super::value::{Isolation, MountMode};
+use super::{Mount, Profile, Source, Variable};
+
+/// One file, read: what it says itself, and the profiles it begins with.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) profile: Profile,
+    /// Names, in order, each with its place in the text.
+    pub(super) extends: Vec<Spanned<String>>,
+}
+
+/// Reads a profile. Relative paths in it are below `folder`.
+pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Written, Error> {
+    let mut top = document.parse()?;
+    let extends = top.strings("extends", grammar::profile_name)?;
+    let image = top.value("image", str::parse)?;
+    let platform = top.value("platform", grammar::platform)?;
+    let name = top.value("name", grammar::box_name)?;
+    let user = top.value("user", str::parse)?;
+    let ids = top.value("ids", str::parse)?;
+    let driver = top.value("driver", str::parse)?;
+    // `dev` is the only isolation there is, so nothing needs to be kept
+    top.value("isolation", str::parse::<Isolation>)?;
+    let home = top.value("home", str::parse)?;
+    let workdir = top.value("workdir", |text| Place::on_host(text, Some(&Place::project())))?;
+    let shell = top.value("shell", grammar::shell)?;
+    let hostname = top.value("hostname", grammar::host_name)?;
+    let mut env = BTreeMap::new();
+    literal_variables(document, top.section("env")?, &mut env)?;
+    host_variables(document, top.section("env-from-host")?, &mut env)?;
+    let mounts = match top.take("mounts") {
+        Some(item) => {
+            let items = document.array("mounts", item)?.into_iter();
+            items.map(|item| mount(document, item, folder)).collect::<Result<_, _>>()?
+        }
+        None => Vec::new(),
+    };
+    let network = match top.section("network")? {
+        Some(mut network) => {
+            let mode = network.value("mode", str::parse)?;
+            network.not_built("network", &["ports"])?;
+            network.finish()?;
+            mode
+        }
+        None => None,
+    };
+    for (name, keys) in NOT_BUILT {
+        if let Some(mut section) = top.section(name)? {
+            section.not_built(name, keys)?;
+            section.finish()?;
+        }
+    }
+    top.finish()?;
+    let profile = Profile {
+        image,
+        platform,
+        name,
+        user,
+        ids,
+        driver,
+        home,
+        workdir,
+        shell,
+        hostname,
+        env,
+        mounts,
+        network,
+    };
+    Ok(Written { profile, extends })
+}
+
+/// Sections that belong to the schema but whose work is not built.
+const NOT_BUILT: [(&str, &[&str]); 2] =
+    [("limits", &["memory", "cpus", "pids", "time", "strict"]), ("setup", &["packages", "run"])];
+
+fn literal_variables<'t>(
+    document: &Document<'t>,
+    section: Option<Section<'t>>,
+    env: &mut BTreeMap<String, Variable>,
+) -> Result<(), Error> {
+    for (key, item) in section.into_iter().flat_map(Section::entries) {
+        let name =
+            grammar::variable_name(key.get_ref()).map_err(|wrong| document.mistake(key.span(), &wrong))?;
+        let value = document.string(&name, item)?.into_owned();
+        env.insert(name, Variable::Literal(value));
+    }
+    Ok(())
+}
+
+fn host_variables<'t>(
+    document: &Document<'t>,
+    section: Option<Section<'t>>,
+    env: &mut BTreeMap<String, Variable>,
+) -> Result<(), Error> {
+    let Some(mut section) = section else { return Ok(()) };
+    for name in section.strings("names", host_variable)? {
+        let span = name.span();
+        let name = name.into_inner();
+        if let Some(Variable::Literal(_)) = env.insert(name.clone(), Variable::FromHost) {
+            let wrong = BadValue::new(format!("`{name}` has a value in [env] already"));
+            return Err(document.mistake(span, &wrong.or("keep one of the two")));
+        }
+    }
+    section.finish()
+}
+
+fn host_variable(text: &str) -> Result<String, BadValue> {
+    match text.split_once('=') {
+        Some((name, _)) if grammar::variable_name(name).is_ok() => {
+            Err(BadValue::new("[env-from-host] takes names, never values")
+                .or(format!("literal values go to [env]; here write \"{name}\"")))
+        }
+        _ => grammar::variable_name(text),
+    }
+}
+
+fn mount<'t>(document: &'t Document<'t>, item: Item<'t>, folder: Option<&Place>) -> Result<Mount, Error> {
+    let span = item.span();
+    let mut table = document.table("mounts", item)?;
+    let mode = table.value("mode", str::parse)?.unwrap_or(MountMode::Rw);
+    let source = table.value("source", |text| match mode {
+        MountMode::Tmpfs => Err(BadValue::new("a tmpfs has no source").or("take the line out")),
+        MountMode::Cache => grammar::cache_name(text).map(Source::Cache),
+        MountMode::Ro | MountMode::Rw | MountMode::Overlay => Place::on_host(text, folder).map(Source::Host),
+    })?;
+    let target = table.value("target", Place::in_box)?;
+    let optional = table.boolean("optional")?;
+    table.finish()?;
+    let refuse = |span, what: &str, hint: &str| Err(document.mistake(span, &BadValue::new(what).or(hint)));
+    let Some(target) = target else {
+        return refuse(span, "the mount has no `target`", "where it stands in the box: target = \"/path\"");
+    };
+    let source = match (source, mode) {
+        (Some(source), _) => source,
+        (None, MountMode::Tmpfs) => Source::Memory,
+        (None, MountMode::Cache) => {
+            return refuse(span, "the cache has no `source`", "name it: source = \"cargo\"");
+        }
+        (None, _) => return refuse(span, "the mount has no `source`", "what it shows: source = \"/path\""),
+    };
+    let optional = match (optional, &source) {
+        (Some(flag), Source::Memory | Source::Cache(_)) => {
+            let why = format!("`optional` means nothing with mode `{mode}`");
+            return refuse(flag.span(), &why, "it is for sources that may be missing");
+        }
+        (flag, _) => flag.is_some_and(Spanned::into_inner),
+    };
+    Ok(Mount { source, target, mode, optional })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+//! The choices a profile makes, as types. Each is parsed from the word users write, in profiles and flags alike,
+//! and prints as that word.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::grammar::{BadValue, quoted};
+use crate::oci::reference::Reference;
+
+/// Where a root comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Image {
+    /// The host's own root, read-only below.
+    Host,
+    /// An image in a registry: a canonical reference (`oci::reference::Reference` as text).
+    Registry(String),
+}
+
+/// Who sessions run as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum User {
+    /// The calling user, same name, id and home.
+    Me,
+    /// Root of the box.
+    Root,
+    /// The image's `User`.
+    Image,
+    /// A user named in the image's `/etc/passwd`, or `uid[:gid]`.
+    Name(String),
+}
+
+/// An enum of plain words: it parses from them and prints as them. Words after `later` belong to the schema too,
+/// but what they ask for is not built: they are refused with that reason.
+macro_rules! words {
+    ($type:ident, $what:literal: $($word:literal => $variant:ident),+ $(; later $($later:literal),+)?) => {
+        impl FromStr for $type {
+            type Err = BadValue;
+
+            fn from_str(text: &str) -> Result<Self, BadValue> {
+                choose($what, text, &[$(($word, Self::$variant)),+], &[$($($later),+)?])
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $word),+ })
+            }
+        }
+    };
+}
+
+/// How ids are mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ids {
+    /// `single`, unless the image's `User` needs more and subordinate ids are there.
+    Auto,
+    /// One id: the caller's.
+    Single,
+    /// The caller's and the subordinate ranges.
+    Full,
+}
+words!(Ids, "ids": "auto" => Auto, "single" => Single, "full" => Full);
+
+/// How layers and upper become a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    /// The best this host can do.
+    Auto,
+    /// The kernel's overlayfs.
+    Overlay,
+}
+words!(Driver, "driver": "auto" => Auto, "overlay" => Overlay; later "fuse", "copy");
+
+/// How much of the host a box may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// Own files, the host's network, a private home.
+    Dev,
+}
+words!(Isolation, "isolation": "dev" => Dev; later "untrusted");
+
+/// What stands at the home folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Home {
+    /// A folder kept with the box.
+    Private,
+    /// The caller's own home.
+    Host,
+    /// An empty folder in memory.
+    None,
+}
+words!(Home, "home": "private" => Private, "host" => Host, "none" => None);
+
+/// Network of the box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// The host's.
+    Host,
+    /// Loopback alone.
+    None,
+}
+words!(Network, "network mode": "host" => Host, "none" => None; later "private");
+
+/// What writes to a mount do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountMode {
+    /// Refused.
+    Ro,
+    /// Reach the host.
+    Rw,
+    /// Stay in the box.
+    Overlay,
+    /// Live in memory and end with the box.
+    Tmpfs,
+    /// Kept per user, shared by all boxes that name the same cache.
+    Cache,
+}
+words!(MountMode, "mount mode": "ro" => Ro, "rw" => Rw, "overlay" => Overlay, "tmpfs" => Tmpfs, "cache" => Cache);
+
+/// Sources of images that are not built, by the prefix that asks for them.
+const LATER: [&str; 4] = ["oci:", "oci-archive:", "docker-archive:", "dir:"];
+
+impl FromStr for Image {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        if text == "host" {
+            return Ok(Self::Host);
+        }
+        if let Some(prefix) = LATER.iter().find(|prefix| text.starts_with(**prefix)) {
+            return Err(BadValue::new(format!("images from `{prefix}` are not built yet"))
+                .or("use `host` or an image in a registry"));
+        }
+        let reference = text.parse::<Reference>().map_err(|bad| {
+            BadValue::new(bad.to_string()).or("for example `docker.io/library/debian:bookworm`, or `host`")
+        })?;
+        Ok(Self::Registry(reference.to_string()))
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("host"),
+            Self::Registry(reference) => f.write_str(reference),
+        }
+    }
+}
+
+impl FromStr for User {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        // wide on purpose: the image's own files decide what names there are
+        let word = |part: &str| {
+            (1..=128).contains(&part.len())
+                && !part.starts_with('-')
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-$".contains(&byte))
+        };
+        match text {
+            "me" => Ok(Self::Me),
+            "root" => Ok(Self::Root),
+            "image" => Ok(Self::Image),
+            _ if text.splitn(2, ':').all(word) => Ok(Self::Name(text.to_owned())),
+            _ => Err(BadValue::new(format!("{} is not a user", quoted(text)))
+                .or("`me`, `root`, `image`, or `NAME`, `UID`, `NAME:GROUP`, `UID:GID` of the image")),
+        }
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Me => "me",
+            Self::Root => "root",
+            Self::Image => "image",
+            Self::Name(name) => name,
+        })
+    }
+}
+
+fn choose<T: Copy>(what: &str, text: &str, words: &[(&str, T)], later: &[&str]) -> Result<T, BadValue> {
+    let known = || words.iter().map(|(word, _)| *word);
+    match words.iter().find(|(word, _)| *word == text) {
+        Some((_, value)) => Ok(*value),
+        None if later.contains(&text) => {
+            let instead: Vec<&str> = known().collect();
+            Err(BadValue::new(format!("{what} `{text}` is not built yet"))
+                .or(format!("use `{}`", instead.join("` or `"))))
+        }
+        None => Err(BadValue::unknown(what, text, known())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip<T: FromStr<Err = BadValue> + fmt::Display>(words: &[&str]) {
+        for word in words {
+            assert_eq!(word.parse::<T>().map(|value| value.to_string()).as_deref(), Ok(*word));
+        }
+        for wrong in ["", "x", "Auto", "auto ", "-"] {
+            assert!(wrong.parse::<T>().is_err_and(|bad| bad.hint().is_some()), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn words_parse_and_print() {
+        round_trip::<Ids>(&["auto", "single", "full"]);
+        round_trip::<Driver>(&["auto", "overlay"]);
+        round_trip::<Isolation>(&["dev"]);
+        round_trip::<Home>(&["private", "host", "none"]);
+        round_trip::<Network>(&["host", "none"]);
+        round_trip::<MountMode>(&["ro", "rw", "overlay", "tmpfs", "cache"]);
+    }
+
+    #[test]
+    fn users() {
+        for word in ["me", "root", "image", "node", "1000", "1000:1000", "www-data:adm", "a$"] {
+            assert_eq!(word.parse::<User>().unwrap().to_string(), word);
+        }
+        for wrong in ["", ":", "a:", ":a", "a:b:c", "-a", "a b", "a/b", "a\n", "\0"] {
+            assert!(wrong.parse::<User>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn images() {
+        assert_eq!("host".parse::<Image>(), Ok(Image::Host));
+        assert_eq!("rust:1".parse::<Image>().unwrap().to_string(), "docker.io/library/rust:1");
+        for (text, wrong) in [
+            ("oci:dir", "images from `oci:` are not built yet"),
+            ("oci-archive:f", "images from `oci-archive:` are not built yet"),
+            ("docker-archive:f", "images from `docker-archive:` are not built yet"),
+            ("dir:/root", "images from `dir:` are not built yet"),
+            (
+                "Rust",
+                "`Rust` is not an image reference: a repository has lower-case letters and digits, joined by `.`, `_`, `__` or `-`",
+            ),
+        ] {
+            assert_eq!(text.parse::<Image>().unwrap_err().to_string(), wrong);
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_says_so() {
+        for (wrong, words, hint) in [
+            (
+                "fuse".parse::<Driver>().unwrap_err(),
+                "driver `fuse` is not built yet",
+                "use `auto` or `overlay`",
+            ),
+            (
+                "copy".parse::<Driver>().unwrap_err(),
+                "driver `copy` is not built yet",
+                "use `auto` or `overlay`",
+            ),
+            (
+                "untrusted".parse::<Isolation>().unwrap_err(),
+                "isolation `untrusted` is not built yet",
+                "use `dev`",
+            ),
+            (
+                "private".parse::<Network>().unwrap_err(),
+                "network mode `private` is not built yet",
+                "use `host` or `none`",
+            ),
+        ] {
+            assert_eq!((wrong.to_string().as_str(), wrong.hint().as_deref()), (words, Some(hint)));
+        }
+    }
+}

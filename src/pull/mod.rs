@@ -1,0 +1,228 @@
+//! From a reference to an image in the store: the only place that knows both network and disk.
+//!
+//! ```text
+//! tag → manifest (through an index) → configuration → layers that are missing
+//!
+//! network thread ── chunks, ≤ 2 MiB ──> read-ahead thread ── 3 × 512 KiB ──> worker
+//!   socket, sha256 of the blob            inflate                             sha256 of the tar, files
+//! ```
+//!
+//! Each layer passes once, without touching the disk before its files do; four at a time, the largest first.
+//! What is fetched gets a name in the store only when digest, size and diff id are right, so the process may die
+//! at any instant.
+
+use crate::dirs::Dirs;
+use crate::fetch::{self, Fetched, Registry, Timeouts, retry};
+use crate::oci::config::{self, ImageConfig};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{self, Document, Manifest};
+use crate::oci::platform::Platform;
+use crate::oci::reference::Reference;
+use crate::store::{self, Image, Store};
+
+mod ahead;
+mod decode;
+mod error;
+mod layers;
+#[cfg(test)]
+mod tests;
+
+pub use error::{Error, Why};
+
+/// What to pull.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The image's name.
+    pub reference: &'a Reference,
+    /// What it is to run on.
+    pub platform: &'a Platform,
+}
+
+/// A layer to be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// Digest of the layer as it is sent.
+    pub digest: Digest,
+    /// Its size as it is sent, in bytes.
+    pub size: u64,
+}
+
+/// Is told how a pull goes on; called from several threads.
+pub trait Progress: Send + Sync {
+    /// These layers will be fetched; later calls name them by their place here. Called at most once.
+    fn layers(&self, total: &[LayerInfo]);
+    /// `bytes` more of a layer, as it is sent, are done with.
+    fn advance(&self, layer: usize, bytes: u64);
+    /// A layer is in the store, fetched by us or by another process.
+    fn layer_done(&self, layer: usize);
+    /// Something worth a line to the user, who may have to wait.
+    fn note(&self, text: &str);
+}
+
+/// What a pull did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// The image, which the reference now stands for.
+    pub manifest_digest: Digest,
+    /// Layers that were fetched.
+    pub layers_fetched: usize,
+    /// Bytes of those, as they were sent.
+    pub bytes: u64,
+    /// Reference and image were here already; nothing was written.
+    pub unchanged: bool,
+}
+
+/// Brings the image into the store and lets the reference stand for it.
+///
+/// Asks nobody when the reference has a digest whose image is here, and only for the digest when the image of a
+/// tag is here and still the same. Blocks; works on threads of its own, all of which have ended when it returns.
+/// Layers count as durable only after [`Store::sync`], which is for a moment when nobody waits.
+///
+/// # Errors
+///
+/// When the image can't be had or is not what it should be; layers that were whole by then stay in the store, to
+/// be used by the next try.
+pub fn pull(
+    store: &Store,
+    dirs: &Dirs,
+    request: Request<'_>,
+    progress: &dyn Progress,
+) -> Result<Pulled, Error> {
+    let pulled = bring(store, dirs, request, progress);
+    // what interrupted commands left is no reason to fail
+    let _ = store.sweep();
+    pulled.map_err(|why| Error { reference: request.reference.to_string(), why: Box::new(why) })
+}
+
+fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progress) -> Result<Pulled, Why> {
+    let Request { reference, platform } = request;
+    let note = |text: &str| progress.note(text);
+    let here = |image: &Image| Pulled {
+        manifest_digest: image.manifest_digest,
+        layers_fetched: 0,
+        bytes: 0,
+        unchanged: true,
+    };
+    let known = match store.resolve(&reference.to_string())? {
+        Some(manifest) => complete(store, &manifest)?.filter(|(_, config)| suits(config, platform).is_ok()),
+        None => None,
+    };
+    if let (Some((image, _)), Some(_)) = (&known, reference.digest) {
+        return Ok(here(image));
+    }
+    let credentials = fetch::credentials(dirs, reference, &note);
+    let registry = Registry::new(reference, credentials, Timeouts::default())?;
+    if let (Some((image, _)), Some(tag)) = (&known, &reference.tag)
+        && let Ok(Some(digest)) = registry.digest_of(tag)
+        && (digest == image.manifest_digest || Some(digest) == top_digest(image))
+    {
+        return Ok(here(image));
+    }
+
+    let (top, fetched, manifest) = resolve(&registry, request, &note)?;
+    let hold = store.hold(&mut |holder| note(&format!("waiting for {holder}, which removes images")))?;
+    let source = Reference { digest: Some(top), ..reference.clone() }.to_string();
+    let (image, done) = match complete(store, &fetched.digest)? {
+        Some((image, config)) => {
+            suits(&config, platform)?;
+            (Image { source, ..image }, layers::Done::default())
+        }
+        None => {
+            let bytes = configuration(&registry, &manifest, &note)?;
+            let config = ImageConfig::parse(&bytes)?;
+            suits(&config, platform)?;
+            if config.diff_ids.len() != manifest.layers.len() {
+                return Err(Why::LayerCount {
+                    layers: manifest.layers.len(),
+                    diff_ids: config.diff_ids.len(),
+                });
+            }
+            let done = layers::fetch(store, &hold, &registry, &manifest.layers, &config.diff_ids, progress)?;
+            let image = Image {
+                manifest_digest: fetched.digest,
+                manifest: fetched.bytes,
+                config_digest: manifest.config.digest,
+                config: bytes,
+                layers: config.diff_ids,
+                source,
+            };
+            (image, done)
+        }
+    };
+    store.put_image(&hold, &image)?;
+    store.set_ref(&hold, &reference.to_string(), &image.manifest_digest)?;
+    Ok(Pulled {
+        manifest_digest: image.manifest_digest,
+        layers_fetched: done.layers,
+        bytes: done.bytes,
+        unchanged: false,
+    })
+}
+
+/// The image of this manifest, if it is here with all its layers. One that is damaged counts as missing: the
+/// pull mends it.
+fn complete(store: &Store, manifest: &Digest) -> Result<Option<(Image, ImageConfig)>, Why> {
+    let image = match store.image(manifest) {
+        Ok(Some(image)) => image,
+        Ok(None) | Err(store::Error::Damaged { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let config = ImageConfig::parse(&image.config)?;
+    let whole = image.layers.iter().all(|layer| store.has_layer(layer));
+    Ok(whole.then_some((image, config)))
+}
+
+/// The digest its reference stood for when it was fetched: the manifest's own, or that of an index.
+fn top_digest(image: &Image) -> Option<Digest> {
+    image.source.parse::<Reference>().ok()?.digest
+}
+
+/// The digest the reference stands for, and the manifest for `platform` behind it.
+fn resolve(
+    registry: &Registry,
+    request: Request<'_>,
+    note: &dyn Fn(&str),
+) -> Result<(Digest, Fetched, Manifest), Why> {
+    let get = |what: &str| retry(note, |error| Some(error), || registry.manifest(what));
+    let wanted = match (&request.reference.digest, &request.reference.tag) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.clone().unwrap_or_default(),
+    };
+    let fetched = get(&wanted)?;
+    let top = fetched.digest;
+    let index = match manifest::parse(&fetched.bytes, fetched.media_type.as_deref())? {
+        Document::Manifest(manifest) => return Ok((top, fetched, manifest)),
+        Document::Index(index) => index,
+    };
+    let Some(chosen) = index.choose(request.platform) else {
+        let offered = index.platforms().into_iter().map(ToString::to_string).collect();
+        return Err(Why::Platform { wanted: request.platform.clone(), offered });
+    };
+    let fetched = get(&chosen.digest.to_string())?;
+    match manifest::parse(&fetched.bytes, Some(&chosen.media_type))? {
+        Document::Manifest(manifest) => Ok((top, fetched, manifest)),
+        Document::Index(_) => Err(Why::NestedIndex(fetched.digest)),
+    }
+}
+
+/// The configuration's bytes, verified.
+fn configuration(registry: &Registry, manifest: &Manifest, note: &dyn Fn(&str)) -> Result<Vec<u8>, Why> {
+    if manifest.config.size > config::MAX_SIZE as u64 {
+        return Err(Why::ConfigSize(manifest.config.size));
+    }
+    retry(note, Why::fetch, || {
+        let mut bytes = Vec::new();
+        let mut blob = registry.blob(&manifest.config);
+        std::io::copy(&mut blob, &mut bytes).map_err(|error| Why::of_bytes(error, manifest.config.digest))?;
+        Ok(bytes)
+    })
+}
+
+fn suits(config: &ImageConfig, platform: &Platform) -> Result<(), Why> {
+    match config.platform() {
+        Some(offered) if !platform.accepts(&offered) => {
+            Err(Why::Platform { wanted: platform.clone(), offered: vec![offered.to_string()] })
+        }
+        _ => Ok(()),
+    }
+}

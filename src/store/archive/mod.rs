@@ -1,0 +1,1 @@
+//! Tar archives as a bounded stream of entries.

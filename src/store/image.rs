@@ -1,0 +1,259 @@
+//! Image records and the references that name them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{At, Error};
+use super::{Hold, Store, record};
+use crate::oci::digest::Digest;
+
+/// An image of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Digest of `manifest`.
+    pub manifest_digest: Digest,
+    /// The manifest, byte for byte.
+    pub manifest: Vec<u8>,
+    /// Digest of `config`.
+    pub config_digest: Digest,
+    /// The configuration, byte for byte.
+    pub config: Vec<u8>,
+    /// The diff ids of the layers a root is made of, bottom first.
+    pub layers: Vec<Digest>,
+    /// The reference it was first fetched by.
+    pub source: String,
+}
+
+/// An image as `devbox images` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageEntry {
+    /// Digest of the manifest.
+    pub manifest_digest: Digest,
+    /// The references that name it, sorted; none for an image a box alone still needs.
+    pub references: Vec<String>,
+    /// How many layers its root is made of.
+    pub layers: usize,
+    /// Bytes of file content in those layers.
+    pub bytes: u64,
+    /// Those of `bytes` in layers no other image has.
+    pub own_bytes: u64,
+    /// When the record was written.
+    pub recorded: SystemTime,
+    /// False when a layer is missing or in doubt; a pull mends it.
+    pub complete: bool,
+}
+
+/// As it stands on disk. One file, so that it is whole or not there and a start reads it in one go.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    source: String,
+    recorded: u64,
+    config_digest: Digest,
+    layers: Vec<Digest>,
+    manifest: String,
+    config: String,
+}
+
+impl Store {
+    /// Records an image whose layers are all here. Manifest and configuration must match their digests.
+    ///
+    /// Layers below one with an opaque root can't be seen in any root made of the image, so they are left out.
+    pub fn put_image(&self, _hold: &Hold, image: &Image) -> Result<(), Error> {
+        for (bytes, expected) in
+            [(&image.manifest, image.manifest_digest), (&image.config, image.config_digest)]
+        {
+            let found = Digest::of(bytes);
+            if found != expected {
+                return Err(Error::WrongDigest { expected, found });
+            }
+        }
+        let mut layers = Vec::with_capacity(image.layers.len());
+        for layer in &image.layers {
+            if !self.has_layer(layer) {
+                return Err(Error::MissingLayer { manifest: image.manifest_digest, layer: *layer });
+            }
+            if self.meta(layer)?.tally.opaque_root {
+                layers.clear();
+            }
+            layers.push(*layer);
+        }
+        let path = self.image_path(&image.manifest_digest);
+        let text = |bytes: &[u8]| {
+            String::from_utf8(bytes.to_vec()).map_err(|_| Error::Damaged {
+                path: path.clone(),
+                why: "it would hold bytes that are not text".into(),
+            })
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let record = Record {
+            source: image.source.clone(),
+            recorded: now,
+            config_digest: image.config_digest,
+            layers,
+            manifest: text(&image.manifest)?,
+            config: text(&image.config)?,
+        };
+        let bytes = serde_json::to_vec(&record).map_err(io::Error::other).at("write", &path)?;
+        record::write(self, &path, &bytes)
+    }
+
+    /// The image with this manifest; `None` when it is not recorded. Whether its layers are trusted is asked of
+    /// [`Store::has_layer`].
+    pub fn image(&self, manifest: &Digest) -> Result<Option<Image>, Error> {
+        let Some(record) = self.record(manifest)? else { return Ok(None) };
+        Ok(Some(Image {
+            manifest_digest: *manifest,
+            manifest: record.manifest.into_bytes(),
+            config_digest: record.config_digest,
+            config: record.config.into_bytes(),
+            layers: record.layers,
+            source: record.source,
+        }))
+    }
+
+    /// Lets `reference` stand for the image, whatever it stood for before.
+    pub fn set_ref(&self, _hold: &Hold, reference: &str, manifest: &Digest) -> Result<(), Error> {
+        record::write(self, &self.ref_path(reference), format!("{manifest}\n{reference}\n").as_bytes())
+    }
+
+    /// The manifest a reference stands for.
+    pub fn resolve(&self, reference: &str) -> Result<Option<Digest>, Error> {
+        let path = self.ref_path(reference);
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => Ok(Some(parse_ref(&path, &read.at("read", &path)?)?.1)),
+        }
+    }
+
+    /// Takes a reference away; `false` when it was not there. The image stays until [`Store::collect`].
+    pub fn remove_ref(&self, reference: &str) -> Result<bool, Error> {
+        record::remove(&self.ref_path(reference))
+    }
+
+    /// All references with their manifests.
+    pub fn refs(&self) -> Result<BTreeMap<String, Digest>, Error> {
+        let folder = self.root.join("refs");
+        let mut refs = BTreeMap::new();
+        for path in listed(&folder)? {
+            let text = match fs::read_to_string(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                read => read.at("read", &path)?,
+            };
+            let (reference, manifest) = parse_ref(&path, &text)?;
+            refs.insert(reference, manifest);
+        }
+        Ok(refs)
+    }
+
+    /// All images, those with a name first, in order of name.
+    pub fn images(&self) -> Result<Vec<ImageEntry>, Error> {
+        let mut names: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+        for (reference, manifest) in self.refs()? {
+            names.entry(manifest).or_default().push(reference);
+        }
+        let mut sizes: BTreeMap<Digest, (u64, usize)> = BTreeMap::new();
+        let mut records = Vec::new();
+        for manifest in self.recorded()? {
+            let Some(record) = self.record(&manifest)? else { continue };
+            for layer in &record.layers {
+                let size = || self.meta(layer).map_or(0, |meta| meta.tally.bytes);
+                sizes.entry(*layer).or_insert_with(|| (size(), 0)).1 += 1;
+            }
+            records.push((manifest, record));
+        }
+        let mut entries: Vec<ImageEntry> = records
+            .into_iter()
+            .map(|(manifest_digest, record)| {
+                let layers = || record.layers.iter().filter_map(|layer| sizes.get(layer));
+                ImageEntry {
+                    manifest_digest,
+                    references: names.remove(&manifest_digest).unwrap_or_default(),
+                    layers: record.layers.len(),
+                    bytes: layers().map(|(bytes, _)| bytes).sum(),
+                    own_bytes: layers().filter(|(_, users)| *users == 1).map(|(bytes, _)| bytes).sum(),
+                    recorded: SystemTime::UNIX_EPOCH + Duration::from_secs(record.recorded),
+                    complete: record.layers.iter().all(|layer| self.has_layer(layer)),
+                }
+            })
+            .collect();
+        entries.sort_by(|a, b| {
+            (a.references.is_empty(), &a.references).cmp(&(b.references.is_empty(), &b.references))
+        });
+        Ok(entries)
+    }
+
+    /// The manifests of all recorded images.
+    pub(super) fn recorded(&self) -> Result<Vec<Digest>, Error> {
+        let paths = listed(&self.root.join("images/sha256"))?;
+        let name = |path: &PathBuf| Digest::from_hex(path.file_name()?.to_str()?).ok();
+        Ok(paths.iter().filter_map(name).collect())
+    }
+
+    /// The layers of a recorded image; none when it is not recorded.
+    pub(super) fn layers_of(&self, manifest: &Digest) -> Result<Vec<Digest>, Error> {
+        Ok(self.record(manifest)?.map(|record| record.layers).unwrap_or_default())
+    }
+
+    pub(super) fn image_path(&self, manifest: &Digest) -> PathBuf {
+        self.root.join("images/sha256").join(manifest.hex())
+    }
+
+    fn record(&self, manifest: &Digest) -> Result<Option<Record>, Error> {
+        let path = self.image_path(manifest);
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.at("read", &path)?,
+        };
+        let damaged = |why| Error::Damaged { path: path.clone(), why };
+        let record: Record = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let intact = Digest::of(record.manifest.as_bytes()) == *manifest
+            && Digest::of(record.config.as_bytes()) == record.config_digest;
+        if intact { Ok(Some(record)) } else { Err(damaged("its bytes do not match their digests".into())) }
+    }
+
+    fn ref_path(&self, reference: &str) -> PathBuf {
+        self.root.join("refs").join(ref_name(reference))
+    }
+}
+
+/// A file name for a reference: one a reference, readable, without `/`. One too long for a file name ends in
+/// its digest, after a `~` that no other name has.
+fn ref_name(reference: &str) -> String {
+    const LONGEST: usize = 255;
+    let mut name = String::with_capacity(reference.len() + 16);
+    for byte in reference.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => name.push(char::from(byte)),
+            b'.' if !name.is_empty() => name.push('.'),
+            _ => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if name.len() > LONGEST {
+        name.truncate(LONGEST - 65);
+        name.push('~');
+        name.push_str(&Digest::of(reference.as_bytes()).hex());
+    }
+    name
+}
+
+fn parse_ref(path: &Path, text: &str) -> Result<(String, Digest), Error> {
+    let parse = || {
+        let mut lines = text.lines();
+        let manifest = lines.next()?.parse().ok()?;
+        Some((lines.next()?.to_owned(), manifest))
+    };
+    parse().ok_or_else(|| Error::Damaged {
+        path: path.to_owned(),
+        why: "it is not a digest and a reference".into(),
+    })
+}
+
+fn listed(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = fs::read_dir(folder).at("read", folder)?;
+    entries.map(|entry| Ok(entry.at("read", folder)?.path())).collect()
+}

@@ -1,0 +1,210 @@
+//! Layers by diff_id: whether one is here, who unpacks it, and how it gets its name.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{At, Error};
+use super::index::{self, Owner};
+use super::lock::{Holder, Lock};
+use super::tree::remove_tree;
+use super::unpack::{self, Tally};
+use super::{Hold, Store};
+use crate::oci::digest::Digest;
+use crate::sys;
+
+/// The right to unpack one layer; others who want the same one wait.
+#[derive(Debug)]
+pub struct LayerLock {
+    diff_id: Digest,
+    _lock: Lock,
+}
+
+/// A layer unpacked but not yet published. Dropped, it is removed.
+#[derive(Debug)]
+pub struct Staged<'a> {
+    /// What is kept about the layer once published.
+    pub meta: Meta,
+    lock: &'a LayerLock,
+    draft: Draft,
+}
+
+/// What is kept about a layer beside its tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The digest of all bytes of the uncompressed layer.
+    pub diff_id: Digest,
+    /// How many bytes those are.
+    pub tar_bytes: u64,
+    /// What they held.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// The boot it was unpacked in.
+    pub boot_id: String,
+}
+
+impl Store {
+    /// Where the tree of a layer stands, whether or not it is there: a lower of an overlay.
+    pub fn layer_tree(&self, diff_id: &Digest) -> PathBuf {
+        self.layer_folder(diff_id).join("tree")
+    }
+
+    /// Whether the layer is here and known to be whole: on the disk, or unpacked since this boot.
+    pub fn has_layer(&self, diff_id: &Digest) -> bool {
+        let folder = self.layer_folder(diff_id);
+        folder.join("durable").exists()
+            || (self.meta(diff_id).is_ok_and(|meta| Some(&meta.boot_id) == self.boot_id()))
+    }
+
+    /// What is kept about a layer that is here.
+    pub fn meta(&self, diff_id: &Digest) -> Result<Meta, Error> {
+        let path = self.layer_folder(diff_id).join("meta");
+        let bytes = fs::read(&path).at("read", &path)?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::Damaged { path, why: error.to_string() })
+    }
+
+    /// Entries of a layer whose owner in the image is not 0:0, with that owner.
+    pub fn foreign_owners(&self, diff_id: &Digest) -> Result<Vec<Owner>, Error> {
+        index::foreign_owners(&self.layer_folder(diff_id).join("index"))
+    }
+
+    /// Takes the right to unpack a layer. When someone else has it for longer than a second, `waiting` is
+    /// called once; afterwards [`Store::has_layer`] most likely holds.
+    pub fn lock_layer(
+        &self,
+        _hold: &Hold,
+        diff_id: &Digest,
+        waiting: &mut dyn FnMut(Holder),
+    ) -> Result<LayerLock, Error> {
+        let path = self.staging().join(format!("{}.lock", diff_id.hex()));
+        Ok(LayerLock { diff_id: *diff_id, _lock: Lock::alone(&path, waiting)? })
+    }
+
+    /// Unpacks the uncompressed layer `tar` aside, reading it to its end whatever follows the archive.
+    ///
+    /// Hostile bytes end in an error and touch nothing outside the staging folder, which is removed. An error
+    /// of `tar` comes back untouched as [`Error::Input`].
+    pub fn unpack_layer<'a>(&self, lock: &'a LayerLock, tar: impl Read) -> Result<Staged<'a>, Error> {
+        let boot_id = self.boot_id().cloned().ok_or_else(|| Error::File {
+            action: "read",
+            path: BOOT_ID.into(),
+            source: io::ErrorKind::NotFound.into(),
+        })?;
+        let draft = Draft::create(self.staging().join(format!("{}.new", lock.diff_id.hex())))?;
+        let (diff_id, tar_bytes, tally) = unpack::unpack(&draft.path, draft.folder.as_fd(), tar)?;
+        Ok(Staged { meta: Meta { diff_id, tar_bytes, tally, boot_id }, lock, draft })
+    }
+
+    /// Gives an unpacked layer its name, by one rename; refuses it when its digest is not the one locked.
+    pub fn publish_layer(&self, staged: Staged<'_>) -> Result<Meta, Error> {
+        let Staged { meta, lock, mut draft } = staged;
+        if meta.diff_id != lock.diff_id {
+            return Err(Error::WrongDigest { expected: lock.diff_id, found: meta.diff_id });
+        }
+        let path = draft.path.join("meta");
+        let text = serde_json::to_vec(&meta).map_err(io::Error::other).at("write", &path)?;
+        fs::write(&path, text).at("write", &path)?;
+        let folder = self.layer_folder(&meta.diff_id);
+        self.drop_layer(&meta.diff_id)?;
+        fs::rename(&draft.path, &folder).at("make", &folder)?;
+        draft.published = true;
+        Ok(meta)
+    }
+
+    /// Writes all layers through to the disk and marks them durable; gives how many were not yet.
+    ///
+    /// May take long on a busy disk, so it belongs where no one waits.
+    pub fn sync(&self) -> Result<usize, Error> {
+        let layers = self.root.join("layers/sha256");
+        let unmarked: Vec<PathBuf> = self
+            .layers()?
+            .iter()
+            .map(|layer| self.layer_folder(layer).join("durable"))
+            .filter(|mark| !mark.exists())
+            .collect();
+        if !unmarked.is_empty() {
+            let folder = File::open(&layers).at("open", &layers)?;
+            sys::fd::syncfs(&folder).at("write", &layers)?;
+        }
+        for mark in &unmarked {
+            File::create(mark).at("make", mark)?;
+        }
+        Ok(unmarked.len())
+    }
+
+    /// Removes what interrupted commands left behind, unless one is at work now.
+    pub fn sweep(&self) -> Result<(), Error> {
+        let Some(_alone) = Lock::try_exclusive(&self.root.join("lock"))? else { return Ok(()) };
+        self.empty_staging()
+    }
+
+    /// To be called with the store to ourselves.
+    pub(super) fn empty_staging(&self) -> Result<(), Error> {
+        let path = self.staging();
+        for entry in fs::read_dir(&path).at("read", &path)? {
+            remove_tree(&entry.at("read", &path)?.path())?;
+        }
+        Ok(())
+    }
+
+    /// All layers with a name, whole or not.
+    pub(super) fn layers(&self) -> Result<Vec<Digest>, Error> {
+        let path = self.root.join("layers/sha256");
+        let mut layers = Vec::new();
+        for entry in fs::read_dir(&path).at("read", &path)? {
+            let name = entry.at("read", &path)?.file_name();
+            layers.extend(name.to_str().and_then(|name| Digest::from_hex(name).ok()));
+        }
+        Ok(layers)
+    }
+
+    /// Takes the layer's name away at once, then its files.
+    pub(super) fn drop_layer(&self, diff_id: &Digest) -> Result<(), Error> {
+        let folder = self.layer_folder(diff_id);
+        let aside = self.staging().join(format!("{}.old", diff_id.hex()));
+        remove_tree(&aside)?;
+        match fs::rename(&folder, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            moved => moved.at("remove", &folder)?,
+        }
+        remove_tree(&aside)
+    }
+
+    fn boot_id(&self) -> Option<&String> {
+        let read = || fs::read_to_string(BOOT_ID).ok().map(|text| text.trim().to_owned());
+        self.boot_id.get_or_init(read).as_ref()
+    }
+}
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// A folder in staging, removed unless it was published.
+#[derive(Debug)]
+struct Draft {
+    path: PathBuf,
+    folder: OwnedFd,
+    published: bool,
+}
+
+impl Draft {
+    /// Makes the folder, in place of what an interrupted command left there.
+    fn create(path: PathBuf) -> Result<Self, Error> {
+        remove_tree(&path)?;
+        fs::DirBuilder::new().mode(0o700).create(&path).at("make", &path)?;
+        let folder = File::open(&path).at("open", &path)?.into();
+        Ok(Self { path, folder, published: false })
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.published {
+            // what can't be removed now is swept later
+            let _ = remove_tree(&self.path);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Locks between processes: `flock` on files of the private store, so no one else can hold them.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::error::{At, Error};
+
+/// How long a lock is waited for in silence.
+const PATIENCE: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Who keeps us waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The process, when it could be learnt.
+    pub pid: Option<u32>,
+    /// What it was called with, shortened.
+    pub command: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "`{}` (process {pid})", self.command.escape_debug()),
+            None => f.write_str("another process"),
+        }
+    }
+}
+
+/// A lock, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    /// Removed when the lock is given back.
+    path: Option<PathBuf>,
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// Takes the lock file at `path` for ourselves alone; the file goes away with the lock.
+    pub(super) fn alone(path: &Path, waiting: &mut dyn FnMut(Holder)) -> Result<Self, Error> {
+        let file = take(path, FlockArg::LockExclusive, FlockArg::LockExclusiveNonblock, waiting)?;
+        Ok(Self { path: Some(path.to_owned()), _file: file })
+    }
+
+    /// Takes the lasting lock file at `path` together with others who share it.
+    pub(super) fn shared(path: &Path, waiting: &mut dyn FnMut(Holder)) -> Result<Self, Error> {
+        let file = take(path, FlockArg::LockShared, FlockArg::LockSharedNonblock, waiting)?;
+        Ok(Self { path: None, _file: file })
+    }
+
+    /// Takes the lasting lock file at `path` against all who share it, if no one does.
+    pub(super) fn try_exclusive(path: &Path) -> Result<Option<Self>, Error> {
+        match attempt(path, FlockArg::LockExclusiveNonblock)? {
+            Attempt::Taken(file) => Ok(Some(Self { path: None, _file: file })),
+            Attempt::Busy(_) | Attempt::Gone => Ok(None),
+        }
+    }
+
+    /// Takes the lasting lock file at `path` against all who share it.
+    pub(super) fn exclusive(path: &Path, waiting: &mut dyn FnMut(Holder)) -> Result<Self, Error> {
+        let file = take(path, FlockArg::LockExclusive, FlockArg::LockExclusiveNonblock, waiting)?;
+        Ok(Self { path: None, _file: file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // still ours here; who waits on the nameless file finds it so and makes a new one
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn take(
+    path: &Path,
+    patient: FlockArg,
+    at_once: FlockArg,
+    waiting: &mut dyn FnMut(Holder),
+) -> Result<Flock<File>, Error> {
+    let start = Instant::now();
+    let mut said = false;
+    loop {
+        match attempt(path, if said { patient } else { at_once })? {
+            Attempt::Taken(file) => return Ok(file),
+            Attempt::Busy(file) if !said && start.elapsed() >= PATIENCE => {
+                waiting(holder(&file));
+                said = true;
+            }
+            Attempt::Busy(_) => thread::sleep(POLL),
+            Attempt::Gone => {}
+        }
+    }
+}
+
+enum Attempt {
+    Taken(Flock<File>),
+    Busy(File),
+    /// The file lost its name while we waited for it.
+    Gone,
+}
+
+fn attempt(path: &Path, how: FlockArg) -> Result<Attempt, Error> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(path).at("open", path)?;
+    match Flock::lock(file, how) {
+        Ok(mut file) => {
+            if file.metadata().at("look at", path)?.nlink() == 0 {
+                return Ok(Attempt::Gone);
+            }
+            // only for the eyes of who waits; a lock that can't say its holder is still a lock
+            let _ = file.rewind().and_then(|()| file.set_len(0)).and_then(|()| file.write_all(&own_name()));
+            Ok(Attempt::Taken(file))
+        }
+        Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(Attempt::Busy(file)),
+        Err((_, errno)) => Err(io::Error::from(errno)).at("lock", path),
+    }
+}
+
+/// Process id and the words of the command line before the first option, which may hold a secret.
+fn own_name() -> Vec<u8> {
+    let words = std::env::args().take_while(|word| !word.starts_with('-')).take(4);
+    let program = |word: &str| word.rsplit('/').next().unwrap_or(word).to_owned();
+    let command: Vec<String> =
+        words.enumerate().map(|(at, word)| if at == 0 { program(&word) } else { word }).collect();
+    format!("{}\n{}\n", std::process::id(), command.join(" ")).into_bytes()
+}
+
+fn holder(mut file: &File) -> Holder {
+    use std::io::Read;
+    let mut text = String::new();
+    let _ = file.rewind().and_then(|()| file.take(4096).read_to_string(&mut text));
+    let mut lines = text.lines();
+    Holder {
+        pid: lines.next().and_then(|pid| pid.parse().ok()),
+        command: lines.next().unwrap_or_default().chars().take(200).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_waits_and_is_told_for_whom() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.lock");
+        let first = Lock::alone(&path, &mut |_| panic!("nobody to wait for")).unwrap();
+        thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let mut told = Vec::new();
+                let lock = Lock::alone(&path, &mut |holder| told.push(holder)).unwrap();
+                (told, lock)
+            });
+            thread::sleep(PATIENCE + Duration::from_millis(300));
+            drop(first);
+            let (told, _lock) = second.join().unwrap();
+            assert_eq!(told.len(), 1);
+            assert_eq!(told[0].pid, Some(std::process::id()));
+            assert!(!told[0].command.is_empty());
+            assert!(path.exists(), "the second holds the new file");
+        });
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn sharing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let one = Lock::shared(&path, &mut |_| {}).unwrap();
+        let two = Lock::shared(&path, &mut |_| {}).unwrap();
+        assert!(Lock::try_exclusive(&path).unwrap().is_none());
+        drop((one, two));
+        assert!(Lock::try_exclusive(&path).unwrap().is_some());
+        Lock::exclusive(&path, &mut |_| panic!("free")).unwrap();
+        assert!(path.exists());
+    }
+}

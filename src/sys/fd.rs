@@ -1,0 +1,207 @@
+//! File system calls relative to a folder's descriptor.
+//!
+//! A name given here is one path component as bytes; none of these calls follows a symbolic link at it.
+
+use std::ffi::{CStr, CString};
+use std::fmt::Display;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags};
+use nix::sys::time::TimeSpec;
+use nix::unistd::UnlinkatFlags;
+
+use super::Error;
+
+/// Opens `name` in `dir`; `mode` counts when the flags create it.
+pub fn openat(dir: BorrowedFd<'_>, name: &[u8], flags: OFlag, mode: u32) -> Result<OwnedFd, Error> {
+    nix::fcntl::openat(
+        dir,
+        name,
+        flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        Mode::from_bits_truncate(mode),
+    )
+    .map_err(|errno| failed("openat", name, errno))
+}
+
+/// Opens the folder `name` in `dir` for reading; `ENOTDIR` when it is anything else, a link included.
+pub fn open_folder(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Error> {
+    openat(dir, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)
+}
+
+/// Makes the folder `name` in `dir`; `mode` is cut by the umask.
+pub fn mkdirat(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<(), Error> {
+    nix::sys::stat::mkdirat(dir, name, Mode::from_bits_truncate(mode))
+        .map_err(|errno| failed("mkdirat", name, errno))
+}
+
+/// Makes the FIFO `name` in `dir`, readable and writable by its owner alone.
+pub fn mkfifoat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
+    nix::unistd::mkfifoat(dir, name, Mode::S_IRUSR | Mode::S_IWUSR)
+        .map_err(|errno| failed("mkfifoat", name, errno))
+}
+
+/// Makes the character device 0:0 `name` in `dir`: an overlay whiteout, allowed to everyone since Linux 5.8.
+pub fn make_whiteout(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
+    nix::sys::stat::mknodat(dir, name, SFlag::S_IFCHR, Mode::empty(), 0)
+        .map_err(|errno| failed("mknodat", name, errno))
+}
+
+/// Makes the symbolic link `name` in `dir`, its target kept as it is.
+pub fn symlinkat(target: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
+    nix::unistd::symlinkat(target, dir, name).map_err(|errno| failed("symlinkat", name, errno))
+}
+
+/// The target of the symbolic link `name` in `dir`; `EINVAL` when it is anything else.
+pub fn readlinkat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Error> {
+    use std::os::unix::ffi::OsStringExt;
+    nix::fcntl::readlinkat(dir, name)
+        .map(OsStringExt::into_vec)
+        .map_err(|errno| failed("readlinkat", name, errno))
+}
+
+/// Gives `from_name` in `from` the further name `name` in `dir`.
+pub fn linkat(from: BorrowedFd<'_>, from_name: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
+    nix::unistd::linkat(from, from_name, dir, name, AtFlags::empty())
+        .map_err(|errno| failed("linkat", name, errno))
+}
+
+/// Removes the name of a thing that is not a folder; `EISDIR` when it is one.
+pub fn unlinkat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
+    nix::unistd::unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)
+        .map_err(|errno| failed("unlinkat", name, errno))
+}
+
+/// Removes an empty folder.
+pub fn rmdirat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
+    nix::unistd::unlinkat(dir, name, UnlinkatFlags::RemoveDir).map_err(|errno| failed("rmdir", name, errno))
+}
+
+/// Moves `from_name` in `from` to `name` in `dir`, over what is there.
+pub fn renameat(
+    from: BorrowedFd<'_>,
+    from_name: &[u8],
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+) -> Result<(), Error> {
+    nix::fcntl::renameat(from, from_name, dir, name).map_err(|errno| failed("renameat", name, errno))
+}
+
+/// Sets the mode of an open file or folder.
+pub fn fchmod(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Error> {
+    nix::sys::stat::fchmod(fd, Mode::from_bits_truncate(mode))
+        .map_err(|errno| failed("fchmod", format!("{mode:o}").as_bytes(), errno))
+}
+
+/// Sets the mode of what an `O_PATH` handle stands for, which `fchmod` can't.
+///
+/// An unreadable folder gives no other descriptor; its name below `/proc` leads to that very folder and to
+/// nothing put in its place.
+pub fn chmod_handle(handle: BorrowedFd<'_>, mode: u32) -> Result<(), Error> {
+    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let (mode, follow) = (Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink);
+    nix::sys::stat::fchmodat(AT_FDCWD, path.as_str(), mode, follow)
+        .map_err(|errno| failed("fchmodat", path.as_bytes(), errno))
+}
+
+/// Sets an open file's modification time and leaves its access time.
+pub fn futimens(fd: BorrowedFd<'_>, modified: &TimeSpec) -> Result<(), Error> {
+    nix::sys::stat::futimens(fd, &TimeSpec::UTIME_OMIT, modified)
+        .map_err(|errno| failed("futimens", b"", errno))
+}
+
+/// Sets the modification time of `name` in `dir`, a link's own if it is one.
+pub fn utimensat(dir: BorrowedFd<'_>, name: &[u8], modified: &TimeSpec) -> Result<(), Error> {
+    let flag = UtimensatFlags::NoFollowSymlink;
+    nix::sys::stat::utimensat(dir, name, &TimeSpec::UTIME_OMIT, modified, flag)
+        .map_err(|errno| failed("utimensat", name, errno))
+}
+
+/// Sets an extended attribute of an open file or folder. `name` must be free of NUL.
+pub fn fsetxattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Error> {
+    let c_name = std::ffi::CString::new(name).map_err(|_| failed("fsetxattr", name, Errno::EINVAL))?;
+    // SAFETY: the descriptor is open, the name ends in NUL, and the value is read within its length.
+    let result =
+        unsafe { libc::fsetxattr(fd.as_raw_fd(), c_name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    Errno::result(result).map(drop).map_err(|errno| failed("fsetxattr", name, errno))
+}
+
+/// What [`statx`] says of an open file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Type and permission bits.
+    pub mode: u32,
+    /// The mount it was reached through; the device's number on kernels before 5.8.
+    pub mount: u64,
+}
+
+/// Mode and mount of an open file.
+pub fn statx(fd: BorrowedFd<'_>) -> Result<Status, Error> {
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    let wanted = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_MNT_ID;
+    // SAFETY: the empty path with AT_EMPTY_PATH names the open descriptor; the kernel fills the given struct.
+    let result =
+        unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, wanted, found.as_mut_ptr()) };
+    Errno::result(result).map_err(|errno| failed("statx", b"", errno))?;
+    // SAFETY: all-zero is a valid `statx`, and the call above succeeded.
+    let found = unsafe { found.assume_init() };
+    let device = u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor);
+    let mount = if found.stx_mask & libc::STATX_MNT_ID != 0 { found.stx_mnt_id } else { device };
+    Ok(Status { mode: u32::from(found.stx_mode), mount })
+}
+
+/// At most `limit` names in an open folder, from its start, without `.` and `..`.
+pub fn names(folder: BorrowedFd<'_>, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
+    let list = || -> Result<Vec<Vec<u8>>, Errno> {
+        // a descriptor of its own: reading moves its position and the iterator closes it
+        let own = nix::fcntl::openat(
+            folder,
+            c".",
+            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
+        let mut names = Vec::new();
+        for entry in Dir::from_fd(own)?.iter() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+            if names.len() == limit {
+                break;
+            }
+        }
+        Ok(names)
+    };
+    list().map_err(|errno| failed("getdents", b"", errno))
+}
+
+/// Writes the whole file system of `fd` to its disk.
+pub fn syncfs(fd: impl AsFd) -> Result<(), Error> {
+    nix::unistd::syncfs(fd).map_err(|errno| failed("syncfs", b"", errno))
+}
+
+/// Writes a file or folder to its disk.
+pub fn fsync(fd: impl AsFd) -> Result<(), Error> {
+    nix::unistd::fsync(fd).map_err(|errno| failed("fsync", b"", errno))
+}
+
+fn failed(call: &'static str, name: &[u8], errno: Errno) -> Error {
+    let args: &dyn Display = &name.escape_ascii();
+    Error { call, args: if name.is_empty() { String::new() } else { format!("\"{args}\"") }, errno }
+}
+
+/// Whether the file behind a handle (O_PATH will do) has the extended attribute `name` with this value.
+pub fn has_xattr(handle: impl AsFd, name: &CStr, value: &[u8]) -> bool {
+    let Ok(path) = CString::new(format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd())) else {
+        return false;
+    };
+    let mut found = [0_u8; 64];
+    // SAFETY: both strings end in NUL, and at most the buffer's length is written to it.
+    let length =
+        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), found.as_mut_ptr().cast(), found.len()) };
+    usize::try_from(length).is_ok_and(|length| found[..length] == *value)
+}
