@@ -23,14 +23,17 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PullArgs) -> Result<ExitCode, Err
     for reference in &references {
         let request = pull::Request { reference, platform: &platform };
         let progress = ui.pulling(&reference.to_string());
-        let pulled = pull::pull(&store, dirs, &request, &progress);
+        let pulled = pull::pull(&store, dirs, request, &progress);
         drop(progress);
         let pulled = pulled?;
         ui.line(&pulled.manifest_digest.to_string())?;
         ui.note(&match pulled.layers_fetched {
-            0 => format!("{reference} is up to date"),
+            _ if pulled.unchanged => format!("{reference} is up to date"),
+            0 => format!("{reference}: every layer was here already"),
             layers => format!("{reference}: {layers} layers, {} fetched", size(pulled.bytes)),
         });
     }
+    // once, and after the answer; without it the layers would not outlive a power cut
+    store.sync()?;
     Ok(ExitCode::SUCCESS)
 }
