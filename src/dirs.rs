@@ -131,3 +131,8 @@ pub fn variables<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeMap<Strin
 pub fn current() -> io::Result<PathBuf> {
     std::env::current_dir()
 }
+
+/// Length of the process's argument strings with their NULs.
+pub fn arguments_length() -> usize {
+    std::env::args_os().map(|argument| argument.len() + 1).sum()
+}

@@ -4,12 +4,15 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::dirs;
+use crate::oci;
 use crate::oci::platform::NotAPlatform;
 use crate::oci::reference::NotAReference;
 use crate::plan;
 use crate::probe;
 use crate::profile;
 use crate::pull;
+use crate::rootfs;
+use crate::session;
 use crate::store;
 use crate::ui::{self, Ui};
 
@@ -46,6 +49,18 @@ pub enum Error {
     /// An image could not be fetched.
     #[error(transparent)]
     Pull(#[from] pull::Error),
+    /// A box or a session in it failed.
+    #[error(transparent)]
+    Session(#[from] session::Error),
+    /// A box's root can't be laid out.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// An image's configuration makes no sense.
+    #[error(transparent)]
+    Config(#[from] oci::config::Error),
+    /// An image was removed while it was about to be used.
+    #[error("the image `{0}` was removed by another devbox just after it was fetched")]
+    Vanished(String),
     /// The beginning of a digest fits more than one image.
     #[error("more than one image's digest begins with `{}`", .name.escape_debug())]
     Ambiguous {
@@ -80,6 +95,9 @@ impl Error {
             Self::Plan(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Pull(error) => error.hint(),
+            Self::Session(error) => error.hint(),
+            Self::Rootfs(error) => error.hint(),
+            Self::Config(_) | Self::Vanished(_) => Some("`devbox pull` fetches the image again".into()),
             Self::Reference(_) => {
                 Some("for example `debian:bookworm` or `registry.example/team/app@sha256:…`".into())
             }
@@ -105,6 +123,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Output(error) if error.is_broken_pipe() => 0,
+            Self::Session(error) => error.exit_code(),
             _ => OURS,
         }
     }

@@ -2,18 +2,29 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-pub mod cli;
-pub mod cmd;
+pub mod sys;
+
 pub mod dirs;
-pub mod error;
-pub mod fetch;
+
+pub mod idmap;
+pub mod mount;
 pub mod oci;
+
 pub mod plan;
-pub mod probe;
 pub mod profile;
+
+pub mod fetch;
+pub mod probe;
 pub mod pull;
 pub mod store;
-pub mod sys;
+
+pub mod rootfs;
+pub mod sandbox;
+pub mod session;
+
+pub mod cli;
+pub mod cmd;
+pub mod error;
 pub mod ui;
 
 use std::ffi::OsString;

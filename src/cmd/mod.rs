@@ -2,12 +2,19 @@
 
 mod completions;
 mod doctor;
+mod enter;
 mod images;
+mod inspect;
+mod ls;
 mod man;
+mod opening;
 mod plan;
 mod profiles;
 mod pull;
+mod rm;
 mod rmi;
+mod run;
+mod stop;
 
 use std::process::ExitCode;
 
@@ -23,6 +30,12 @@ use crate::ui::Ui;
 pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
     let dirs = || Dirs::from_environment();
     match cli.verb {
+        Verb::Enter(args) => enter::run(ui, &dirs()?, args),
+        Verb::Run(args) => run::run(ui, &dirs()?, args),
+        Verb::Ls(args) => ls::run(ui, &dirs()?, &args),
+        Verb::Rm(args) => rm::run(ui, &dirs()?, &args),
+        Verb::Stop(args) => stop::run(ui, &dirs()?, &args),
+        Verb::Inspect(args) => inspect::run(ui, &dirs()?, &args),
         Verb::Plan(args) => plan::run(ui, &dirs()?, args),
         Verb::Profiles(args) => profiles::run(ui, &dirs()?, &args),
         Verb::Pull(args) => pull::run(ui, &dirs()?, &args),
@@ -31,7 +44,6 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Doctor(args) => doctor::run(ui, &dirs()?, &args),
         Verb::Completions(args) => completions::run(ui, &args),
         Verb::Man(args) => man::run(ui, &args),
-        _ => Ok(ExitCode::from(crate::error::OURS)),
     }
 }
 

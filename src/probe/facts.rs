@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::System;
 use crate::dirs::{self, Dirs};
+use crate::idmap;
 use crate::oci::platform::Platform;
 use crate::plan::Host;
 use crate::plan::host::VARIABLES;
@@ -16,12 +17,26 @@ pub enum Error {
     /// The folder the caller stands in was removed, or may not be looked at.
     #[error("cannot tell the current folder")]
     CurrentFolder(#[source] io::Error),
+    /// `ids = "full"` and nothing to map.
+    #[error(
+        "`{user}` has no subordinate ids in /etc/subuid and /etc/subgid, and the box wants more than one id"
+    )]
+    NoSubordinateIds {
+        /// The caller.
+        user: String,
+    },
 }
 
 impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        Some("go to a folder that is there".into())
+        Some(match self {
+            Self::CurrentFolder(_) => "go to a folder that is there".into(),
+            Self::NoSubordinateIds { .. } => {
+                "`devbox doctor` shows the command that gives you some; `ids = \"single\"` works without"
+                    .into()
+            }
+        })
     }
 }
 
@@ -29,6 +44,20 @@ impl Error {
 pub fn has_subordinate_ids() -> bool {
     super::subids::are_usable(&System::this())
 }
+
+/// The caller's ranges of user and of group ids, each a first id and a count.
+pub fn subordinate_ids(user: &str, uid: u32) -> Result<(Ranges, Ranges), Error> {
+    let ranges = |path| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        Some(idmap::subordinate_ranges(&text, user, uid)).filter(|ranges| !ranges.is_empty())
+    };
+    match (ranges("/etc/subuid"), ranges("/etc/subgid")) {
+        (Some(uids), Some(gids)) => Ok((uids, gids)),
+        _ => Err(Error::NoSubordinateIds { user: user.to_owned() }),
+    }
+}
+
+type Ranges = Vec<(u32, u32)>;
 
 /// The caller and this machine. Whether there are subordinate ids is left to [`has_subordinate_ids`], for few
 /// plans need to know.

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::dirs::Dirs;
 
-pub use facts::{Error, has_subordinate_ids, host};
+pub use facts::{Error, has_subordinate_ids, host, subordinate_ids};
 pub use system::System;
 
 /// How a check came out.

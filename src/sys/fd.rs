@@ -2,6 +2,7 @@
 //!
 //! A name given here is one path component as bytes; none of these calls follows a symbolic link at it.
 
+use std::ffi::{CStr, CString};
 use std::fmt::Display;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -191,4 +192,16 @@ pub fn fsync(fd: impl AsFd) -> Result<(), Error> {
 fn failed(call: &'static str, name: &[u8], errno: Errno) -> Error {
     let args: &dyn Display = &name.escape_ascii();
     Error { call, args: if name.is_empty() { String::new() } else { format!("\"{args}\"") }, errno }
+}
+
+/// Whether the file behind a handle (O_PATH will do) has the extended attribute `name` with this value.
+pub fn has_xattr(handle: impl AsFd, name: &CStr, value: &[u8]) -> bool {
+    let Ok(path) = CString::new(format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd())) else {
+        return false;
+    };
+    let mut found = [0_u8; 64];
+    // SAFETY: both strings end in NUL, and at most the buffer's length is written to it.
+    let length =
+        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), found.as_mut_ptr().cast(), found.len()) };
+    usize::try_from(length).is_ok_and(|length| found[..length] == *value)
 }

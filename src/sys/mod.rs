@@ -1,13 +1,18 @@
 //! The ground floor: system calls, and the only `unsafe` of the crate.
 //!
-//! Wrappers bear the call's name, take and give owned or borrowed descriptors, always close on exec, and
-//! return an [`Error`] that reads like a line of strace.
+//! Wrappers bear the call's name, take and give owned or borrowed descriptors, and always close on exec. What works
+//! on files gives an [`Error`] that reads like a line of strace; what runs between clone and exec gives a bare errno.
 
 #![allow(unsafe_code)]
 
 use nix::errno::Errno;
 
+pub mod fakeroot;
 pub mod fd;
+pub mod mount;
+pub mod process;
+pub mod shim;
+pub mod tty;
 pub mod xattr;
 
 /// A system call that failed.

@@ -14,8 +14,9 @@ mod table;
 use std::error::Error as StdError;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use indicatif::HumanBytes;
+use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 
 use crate::dirs;
@@ -251,6 +252,13 @@ pub fn usage(answer: &clap::Error, color: Color) -> ExitCode {
 /// Bytes as people read them: `1.50 MiB`.
 pub fn size(bytes: u64) -> String {
     HumanBytes(bytes).to_string()
+}
+
+/// How long ago a moment was, given in seconds since 1970: `3 days ago`.
+pub fn age(moment: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let passed = Duration::from_secs(now.saturating_sub(moment));
+    format!("{} ago", HumanDuration(passed))
 }
 
 /// What the panic hook prints: a bug of ours in one line. `at` is a source position, `what` the message.

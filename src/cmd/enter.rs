@@ -1,0 +1,23 @@
+//! `devbox enter`: a shell in a box.
+
+use std::process::ExitCode;
+
+use super::opening::Opening;
+use super::planned;
+use crate::cli::EnterArgs;
+use crate::dirs::Dirs;
+use crate::error::Error;
+use crate::plan::Image;
+use crate::plan::resolve::Ask;
+use crate::ui::Ui;
+
+pub(super) fn run(ui: &Ui, dirs: &Dirs, args: EnterArgs) -> Result<ExitCode, Error> {
+    let (plan, host) = planned(ui, dirs, args.target.as_deref(), args.plan)?;
+    if plan.image == Image::Host {
+        ui.note(&format!(
+            "box `{}` is over this machine's own files, read-only; its home is its own",
+            plan.name
+        ));
+    }
+    Opening { ui, dirs, plan, host, ask: Ask::Shell, ephemeral: false }.run()
+}

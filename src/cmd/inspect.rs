@@ -1,0 +1,61 @@
+//! `devbox inspect`: all that is known about a box.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::cli::{Format, InspectArgs};
+use crate::dirs::Dirs;
+use crate::error::Error;
+use crate::session::{Boxes, Record};
+use crate::ui::{Table, Ui, age};
+
+#[derive(Serialize)]
+struct Inspected {
+    #[serde(flatten)]
+    record: Record,
+    running: bool,
+    folder: PathBuf,
+}
+
+pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, Error> {
+    let boxes = Boxes::new(dirs);
+    let record = boxes.require(&args.name)?;
+    let found =
+        Inspected { running: boxes.is_running(&args.name)?, folder: boxes.folder(&args.name)?, record };
+    if args.format == Format::Json {
+        ui.json(&found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Inspected { record, running, folder } = found;
+    let defaults = &record.defaults;
+    let mut table = Table::bare();
+    let mut row = |name: &str, text: String| {
+        if !text.is_empty() {
+            table.row([name.to_owned(), text]);
+        }
+    };
+    row("name", record.name);
+    row("state", if running { "running" } else { "stopped" }.to_owned());
+    row("image", record.image);
+    row("manifest", record.manifest.map(|digest| digest.to_string()).unwrap_or_default());
+    row("layers", record.layers.len().to_string());
+    row("command", [defaults.entrypoint.as_slice(), &defaults.cmd].concat().join(" "));
+    row("image user", defaults.user.clone().unwrap_or_default());
+    row("image folder", defaults.working_dir.clone().unwrap_or_default());
+    row(
+        "profiles",
+        record
+            .profiles
+            .iter()
+            .map(|origin| format!("{} ({})", origin.name, origin.from))
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+    row("project", record.project.map(|project| project.display().to_string()).unwrap_or_default());
+    row("folder", folder.display().to_string());
+    row("created", age(record.created));
+    ui.table(&table)?;
+    Ok(ExitCode::SUCCESS)
+}

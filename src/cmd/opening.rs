@@ -1,0 +1,352 @@
+//! From a plan to a session's exit code: the box is joined when it runs, started when it does not, made when it is
+//! not there, its image fetched when it is missing. `enter` and `run` differ in what they ask for, no more.
+
+use std::ffi::{CString, OsString};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::dirs::{self, Dirs};
+use crate::error::Error;
+use crate::idmap::{self, IdMap, IdMaps};
+use crate::oci::config::ImageConfig;
+use crate::oci::platform::Platform;
+use crate::oci::reference::Reference;
+use crate::plan::resolve::{Accounts, Ask, ImageDefaults, Program, Resolved, resolve};
+use crate::plan::{Host, Ids, Image, Plan, User};
+use crate::rootfs::{self, Caller, ForeignOwner, Wanted, lookup};
+use crate::sandbox::Spec;
+use crate::sandbox::wire::{Identity, Open};
+use crate::session::boxes::{Defaults, PATIENCE, pause};
+use crate::session::client::{self, Outcome, attend, c_string};
+use crate::session::start::{fingerprint, start};
+use crate::session::{self, Boxes, Record};
+use crate::store::Store;
+use crate::ui::Ui;
+use crate::{probe, pull};
+
+/// One session to open.
+pub(super) struct Opening<'a> {
+    pub(super) ui: &'a Ui,
+    pub(super) dirs: &'a Dirs,
+    pub(super) plan: Plan,
+    pub(super) host: Host,
+    pub(super) ask: Ask,
+    /// The box is removed when its session ends.
+    pub(super) ephemeral: bool,
+}
+
+/// A box to start, and its lock when this devbox just made it.
+struct Made {
+    record: Record,
+    lock: Option<OwnedFd>,
+}
+
+impl Opening<'_> {
+    /// Opens the session and stays until it ends.
+    pub(super) fn run(self) -> Result<ExitCode, Error> {
+        let boxes = Boxes::new(self.dirs);
+        if let Some(why) = &self.plan.no_project_because {
+            self.ui.detail(&format!("no project folder is mounted: {why}"));
+        }
+        let mut made = self.make(&boxes)?;
+        let resolved = self.resolve(&boxes, &made.record)?;
+        for note in &resolved.notes {
+            self.ui.note(note);
+        }
+        let open = self.request(&resolved)?;
+        let program = name_of(&resolved.program);
+        let name = &self.plan.name;
+        let (began, mut waits) = (Instant::now(), false);
+        let code = loop {
+            let outcome = match made.lock.take() {
+                Some(lock) => self.start(&boxes, &made.record, true, lock, &resolved, &open, &program)?,
+                None => match boxes.connect(name)? {
+                    Some(connection) => {
+                        // A box that ends right now may close before it reads.
+                        match client::ask(&connection, open.clone()) {
+                            Ok(terminals) => attend(connection, terminals, &program, name, None, |found| {
+                                self.compare(found)
+                            })?,
+                            Err(_) => Outcome::Gone,
+                        }
+                    }
+                    None => match boxes.try_lock(name)? {
+                        Some(lock) => {
+                            let fresh = boxes.is_fresh(name)?;
+                            self.start(&boxes, &made.record, fresh, lock, &resolved, &open, &program)?
+                        }
+                        None => {
+                            self.wait(began, &mut waits)?;
+                            Outcome::Gone
+                        }
+                    },
+                },
+            };
+            match outcome {
+                Outcome::Exited(code) => break code,
+                Outcome::Gone => {}
+            }
+        };
+        if self.ephemeral {
+            boxes.lock(name)?;
+            boxes.remove(name)?;
+        }
+        Ok(ExitCode::from(code))
+    }
+
+    /// Another devbox starts or ends the box right now.
+    fn wait(&self, began: Instant, said: &mut bool) -> Result<(), Error> {
+        let name = &self.plan.name;
+        if began.elapsed() > PATIENCE {
+            return Err(session::Error::Busy(name.clone()).into());
+        }
+        if began.elapsed() > Duration::from_secs(1) && !*said {
+            self.ui.note(&format!("waiting for box `{name}`, which another devbox starts or ends"));
+            *said = true;
+        }
+        pause(began);
+        Ok(())
+    }
+
+    /// The box's record: read, or made with the image it needs.
+    fn make(&self, boxes: &Boxes) -> Result<Made, Error> {
+        let name = &self.plan.name;
+        let wanted = image_name(&self.plan.image);
+        if let Some(record) = boxes.load(name)? {
+            if record.image != wanted {
+                self.ui.warning(&format!(
+                    "box `{name}` was made from {}, not from {wanted}; `devbox rm {name}` and entering again changes that",
+                    record.image
+                ));
+            }
+            return Ok(Made { record, lock: None });
+        }
+        let mut record = Record {
+            name: name.clone(),
+            image: wanted,
+            profiles: self.plan.profiles.clone(),
+            project: self.plan.project.clone(),
+            ephemeral: self.ephemeral,
+            ..Record::default()
+        };
+        if let Image::Registry(reference) = &self.plan.image {
+            self.add_image(&mut record, reference)?;
+        }
+        boxes.sweep();
+        self.ui.detail(&format!("box `{name}` is made"));
+        let (record, lock) = boxes.create(record)?;
+        Ok(Made { record, lock })
+    }
+
+    fn add_image(&self, record: &mut Record, reference: &str) -> Result<(), Error> {
+        let store = Store::open(&self.dirs.store())?;
+        let here = match store.resolve(reference)? {
+            Some(manifest) => store
+                .image(&manifest)?
+                .filter(|image| image.layers.iter().all(|layer| store.has_layer(layer))),
+            None => None,
+        };
+        let image = match here {
+            Some(image) => image,
+            None => {
+                let reference: Reference = reference.parse()?;
+                let platform: Platform = self.plan.platform.parse()?;
+                let progress = self.ui.pulling(&reference.to_string());
+                let request = pull::Request { reference: &reference, platform: &platform };
+                let pulled = pull::pull(&store, self.dirs, &request, &progress)?;
+                drop(progress);
+                store.image(&pulled.manifest_digest)?.ok_or_else(|| Error::Vanished(reference.to_string()))?
+            }
+        };
+        let config = ImageConfig::parse(&image.config)?;
+        record.manifest = Some(image.manifest_digest);
+        record.layers = image.layers;
+        record.defaults = Defaults {
+            env: config.env,
+            entrypoint: config.entrypoint,
+            cmd: config.cmd,
+            working_dir: config.working_dir,
+            user: config.user,
+        };
+        Ok(())
+    }
+
+    fn resolve(&self, boxes: &Boxes, record: &Record) -> Result<Resolved, Error> {
+        let Defaults { env, entrypoint, cmd, working_dir, user } = record.defaults.clone();
+        let image = ImageDefaults { env, entrypoint, cmd, working_dir, user };
+        // The account files are looked at only for a user who is in them.
+        let (passwd, group) = match self.plan.user {
+            User::Me => Default::default(),
+            _ => {
+                let mut trees = vec![boxes.folder(&record.name)?.join("upper")];
+                trees.extend(self.lowers(record)?);
+                let text = |path| lookup::read_in(&trees, path).unwrap_or_default();
+                (text("etc/passwd"), text("etc/group"))
+            }
+        };
+        let (passwd, group) = (String::from_utf8_lossy(&passwd), String::from_utf8_lossy(&group));
+        Ok(resolve(&self.plan, &self.host, &image, &Accounts::new(&passwd, &group)?, self.ask.clone())?)
+    }
+
+    /// Unpacked layers, topmost first.
+    fn lowers(&self, record: &Record) -> Result<Vec<PathBuf>, Error> {
+        if record.layers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let store = Store::open(&self.dirs.store())?;
+        Ok(record.layers.iter().rev().map(|layer| store.layer_tree(layer)).collect())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn start(
+        &self,
+        boxes: &Boxes,
+        record: &Record,
+        fresh: bool,
+        lock: OwnedFd,
+        resolved: &Resolved,
+        open: &Open,
+        program: &str,
+    ) -> Result<Outcome, Error> {
+        let name = &self.plan.name;
+        let folder = boxes.folder(name)?;
+        let ids = self.maps(resolved)?;
+        let single_id = matches!(ids, IdMaps::Single { .. });
+        let caller = Caller {
+            name: self.host.user.clone(),
+            uid: self.host.uid,
+            gid: self.host.gid,
+            home: self.host.home.clone(),
+        };
+        let wanted = Wanted {
+            plan: &self.plan,
+            folder: &folder,
+            lowers: self.lowers(record)?,
+            caller: &caller,
+            fresh,
+            single_id,
+            account: single_id,
+            owners: if fresh && !single_id { self.owners(record)? } else { Vec::new() },
+            volatile: self.ephemeral,
+        };
+        let layout = rootfs::prepare(&wanted)?;
+        for note in &layout.notes {
+            self.ui.note(note);
+        }
+        let spec = Spec {
+            ids,
+            root: layout.root,
+            mount_point: c_string(folder.join("root"))?,
+            ops: layout.ops,
+            hostname: c_string(&self.plan.hostname)?,
+            own_network: self.plan.network == crate::plan::Network::None,
+            fingerprint: fingerprint(&self.plan),
+        };
+        let started = start(boxes, name, lock, &spec, open.clone(), dirs::arguments_length())?;
+        let outcome = attend(started.connection, started.terminals, program, name, Some(&spec), |_| {
+            if fresh {
+                boxes.mark_started(name);
+            }
+        });
+        Ok(outcome?)
+    }
+
+    fn maps(&self, resolved: &Resolved) -> Result<IdMaps, Error> {
+        let (uid, gid) = (self.host.uid, self.host.gid);
+        let one = |container_id, host_id| IdMap { container_id, host_id, size: 1 };
+        Ok(match (resolved.ids, resolved.account.uid) {
+            (Ids::Full, _) => {
+                let (uids, gids) = probe::subordinate_ids(&self.host.user, uid)?;
+                IdMaps::Full { uids: idmap::full(uid, &uids), gids: idmap::full(gid, &gids) }
+            }
+            (_, 0) => IdMaps::Single { uid: one(0, uid), gid: one(0, gid) },
+            _ => IdMaps::Single { uid: one(uid, uid), gid: one(gid, gid) },
+        })
+    }
+
+    /// Entries that belong to others than root, as the topmost layer that has them says.
+    fn owners(&self, record: &Record) -> Result<Vec<ForeignOwner>, Error> {
+        let store = Store::open(&self.dirs.store())?;
+        let mut owners = Vec::new();
+        for (index, layer) in record.layers.iter().enumerate() {
+            let above: Vec<PathBuf> =
+                record.layers[index + 1..].iter().map(|layer| store.layer_tree(layer)).collect();
+            for owner in store.foreign_owners(layer)? {
+                // An entry of a layer above, whiteouts included, is what counts.
+                if !above.iter().any(|tree| tree.join(&owner.path).symlink_metadata().is_ok()) {
+                    owners.push(ForeignOwner {
+                        path: PathBuf::from("/").join(&owner.path),
+                        uid: owner.uid,
+                        gid: owner.gid,
+                        mode: owner.mode,
+                    });
+                }
+            }
+        }
+        Ok(owners)
+    }
+
+    fn request(&self, resolved: &Resolved) -> Result<Open, Error> {
+        let (programs, arguments): (Vec<CString>, Vec<CString>) = match &resolved.program {
+            Program::Argv(argv) => {
+                let words = argv.iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
+                (words.first().cloned().into_iter().collect(), words)
+            }
+            Program::Shell(shells) => (shells.iter().map(c_string).collect::<Result<_, _>>()?, Vec::new()),
+        };
+        let single = resolved.ids != Ids::Full;
+        let mut environment = Vec::new();
+        for (name, value) in &resolved.env {
+            environment.push(match name.as_str() {
+                "PATH" if single && self.plan.image != Image::Host => {
+                    c_string(format!("PATH={}:{value}", rootfs::SHIMS))?
+                }
+                _ => c_string(format!("{name}={value}"))?,
+            });
+        }
+        let identity = match (&resolved.account, single) {
+            (account, false) if account.uid != 0 => {
+                Identity::Mapped { uid: account.uid, gid: account.gid, groups: account.groups.clone() }
+            }
+            (account, _) if account.uid == 0 => {
+                environment.push(c_string(format!("APT_CONFIG={}", rootfs::APT_CONFIG))?);
+                Identity::Root
+            }
+            (account, _) => Identity::Me { uid: account.uid, gid: account.gid },
+        };
+        let mut folders = vec![c_string(&resolved.cwd)?];
+        // A running box may not have the folder the caller stands in; one that was asked for must be there.
+        if self.plan.workdir.is_none() {
+            folders.extend([c_string(&resolved.account.home)?, CString::from(c"/")]);
+        }
+        Ok(Open { programs, arguments, environment, folders, identity, ..Open::default() })
+    }
+
+    /// Tells when a running box is not what the profile says now.
+    fn compare(&self, running: u64) {
+        if running != fingerprint(&self.plan) {
+            let name = &self.plan.name;
+            self.ui.note(&format!(
+                "box `{name}` runs with other mounts or settings than asked for now; `devbox stop {name}` and entering again applies them"
+            ));
+        }
+    }
+}
+
+fn image_name(image: &Image) -> String {
+    match image {
+        Image::Host => "host".to_owned(),
+        Image::Registry(reference) => reference.clone(),
+    }
+}
+
+fn name_of(program: &Program) -> String {
+    match program {
+        Program::Argv(argv) => {
+            argv.first().map(OsString::as_os_str).unwrap_or_default().to_string_lossy().into_owned()
+        }
+        Program::Shell(shells) => shells.join("` or `"),
+    }
+}

@@ -1,0 +1,28 @@
+//! `devbox rm`: boxes and all that is in them.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::cli::RmArgs;
+use crate::dirs::Dirs;
+use crate::error::Error;
+use crate::session::Boxes;
+use crate::ui::Ui;
+
+pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &RmArgs) -> Result<ExitCode, Error> {
+    let boxes = Boxes::new(dirs);
+    let names = if args.all { boxes.names()? } else { args.names.clone() };
+    for name in &names {
+        // A damaged record must not keep its box from being removed; a missing one is no box.
+        if !boxes.folder(name)?.exists() {
+            boxes.require(name)?;
+        }
+        if args.force {
+            boxes.stop(name, Duration::ZERO)?;
+        }
+        boxes.remove(name)?;
+        ui.line(name)?;
+    }
+    boxes.sweep();
+    Ok(ExitCode::SUCCESS)
+}

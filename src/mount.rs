@@ -1,0 +1,135 @@
+//! What has to stand where in a box's root: plain data, carried out in order by `sandbox::mounts`.
+//!
+//! A *target* is an absolute path in the box, resolved inside its root. A *source* is an absolute path on the
+//! host without symbolic links. Strings are C strings already: what walks the list allocates nothing.
+
+use std::ffi::{CString, NulError};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// How the root itself comes about.
+#[derive(Debug, Clone)]
+pub enum Root {
+    /// An overlay of read-only layers below a writable folder.
+    Overlay(Overlay),
+    /// The host's own root and all mounts below it, read-only.
+    Host,
+}
+
+/// An overlay mount (kernel documentation, `filesystems/overlayfs.rst`), always with `userxattr`.
+#[derive(Debug, Clone)]
+pub struct Overlay {
+    /// Host folders, topmost first.
+    pub lowers: Vec<CString>,
+    /// Host folder that takes the writes.
+    pub upper: CString,
+    /// Empty host folder on the same filesystem as `upper`.
+    pub work: CString,
+    /// No sync when unmounted: for what is thrown away or synced by other means.
+    pub volatile: bool,
+}
+
+/// One step of filling a root.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// A folder and its parents, mode 0755 where they are missing.
+    Dir(CString),
+    /// An empty regular file (and its parents) to mount on, where it is missing.
+    File(CString),
+    /// A symbolic link `at` → `to` in a folder made by us; an existing entry is left alone.
+    Link {
+        /// The link's text.
+        to: CString,
+        /// Where it stands.
+        at: CString,
+    },
+    /// A new file with this content, in a folder made by us.
+    Write {
+        /// Where it stands.
+        at: CString,
+        /// All of it.
+        content: Vec<u8>,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Lines added to a regular file of the image; nothing happens when the file is missing or anything else.
+    Append {
+        /// The file.
+        at: CString,
+        /// What is added at its end.
+        content: Vec<u8>,
+    },
+    /// An empty filesystem in memory.
+    Tmpfs {
+        /// Where.
+        at: CString,
+        /// Mount data, for example `mode=755`.
+        options: CString,
+    },
+    /// A host file or folder, `nosuid`, and `nodev` unless it is a device.
+    Bind {
+        /// The source on the host.
+        from: CString,
+        /// Where.
+        at: CString,
+        /// Whether writes are refused.
+        readonly: bool,
+        /// Whether mounts below the source come along.
+        recursive: bool,
+        /// Whether device nodes work.
+        devices: bool,
+    },
+    /// A file or folder made earlier in the box, bound elsewhere in it, read-only.
+    BindWithin {
+        /// The source in the box.
+        from: CString,
+        /// Where.
+        at: CString,
+    },
+    /// An overlay over a host folder, writes kept in the box.
+    Overlay {
+        /// What is mounted.
+        overlay: Overlay,
+        /// Where.
+        at: CString,
+    },
+    /// `/dev`: six nodes, a `devpts` of its own, `shm`, `mqueue`, and the usual links.
+    Dev,
+    /// `/proc` of the box's pid namespace. Nothing may be written through a path of the image after it.
+    Proc,
+    /// Hands a path of the image to another owner, keeping its mode.
+    Chown {
+        /// The path; a final symbolic link is not followed.
+        at: CString,
+        /// User id in the box.
+        uid: u32,
+        /// Group id in the box.
+        gid: u32,
+        /// Permission bits to set again unless it is a link, for chown clears set-id bits.
+        mode: u32,
+    },
+}
+
+impl Op {
+    /// What the operation works on, for messages.
+    pub fn target(&self) -> &std::ffi::CStr {
+        match self {
+            Self::Dir(at) | Self::File(at) => at,
+            Self::Link { at, .. }
+            | Self::Write { at, .. }
+            | Self::Append { at, .. }
+            | Self::Tmpfs { at, .. }
+            | Self::Bind { at, .. }
+            | Self::BindWithin { at, .. }
+            | Self::Overlay { at, .. }
+            | Self::Chown { at, .. } => at,
+            Self::Dev => c"/dev",
+            Self::Proc => c"/proc",
+        }
+    }
+}
+
+/// A path as a C string; paths from the system have no NUL, those from a profile are refused when they do.
+pub fn c_path(path: impl AsRef<Path>) -> Result<CString, NulError> {
+    CString::new(path.as_ref().as_os_str().as_bytes())
+}

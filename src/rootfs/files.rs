@@ -1,0 +1,90 @@
+//! Files made for a box: hosts, markers, accounts.
+
+use std::ffi::CString;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::plan::{Home, Network, Plan};
+
+use super::{Wanted, lookup};
+
+/// The host's `/etc/hosts` with the box's own name; loopback alone without a network. None when it is unreadable.
+pub(super) fn hosts(hostname: &str, network: Network) -> Option<Vec<u8>> {
+    let mut text = match network {
+        Network::Host => fs::read("/etc/hosts").ok()?,
+        Network::None => b"127.0.0.1 localhost\n::1 localhost\n".to_vec(),
+    };
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(format!("127.0.1.1 {hostname}\n").as_bytes());
+    Some(text)
+}
+
+/// Where the host's resolver configuration really is.
+pub(super) fn resolv_conf() -> Option<PathBuf> {
+    fs::canonicalize("/etc/resolv.conf").ok()
+}
+
+/// `/run/.containerenv`, by which tools know that they run in a container, and in which.
+pub(super) fn containerenv(plan: &Plan) -> Vec<u8> {
+    let image = match &plan.image {
+        crate::plan::Image::Host => "host",
+        crate::plan::Image::Registry(reference) => reference,
+    };
+    format!("engine=\"devbox\"\nname=\"{}\"\nimage=\"{image}\"\nrootless=1\n", plan.name).into_bytes()
+}
+
+/// Lines for the image's `/etc/passwd` and `/etc/group` that name the caller, where no line has its id or name.
+pub(super) fn accounts(wanted: &Wanted<'_>) -> Vec<(CString, Vec<u8>)> {
+    let caller = wanted.caller;
+    let home = match wanted.plan.home {
+        Home::None | Home::Private | Home::Host => caller.home.display(),
+    };
+    let shell = if lookup::exists(wanted, "bin/bash") { "/bin/bash" } else { "/bin/sh" };
+    let passwd = format!("{}:x:{}:{}::{home}:{shell}\n", caller.name, caller.uid, caller.gid);
+    let group = format!("{}:x:{}:\n", caller.name, caller.gid);
+    [("passwd", c"/etc/passwd", caller.uid, passwd), ("group", c"/etc/group", caller.gid, group)]
+        .into_iter()
+        .filter_map(|(file, path, id, line)| {
+            let text = lookup::read(wanted, &format!("etc/{file}"))?;
+            addition(&text, &caller.name, id, &line).map(|addition| (path.to_owned(), addition))
+        })
+        .collect()
+}
+
+/// What to append to an account file, if anything. A field can't have a colon or a line break.
+fn addition(text: &[u8], name: &str, id: u32, line: &str) -> Option<Vec<u8>> {
+    let id = id.to_string();
+    let known = text.split(|byte| *byte == b'\n').any(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
+        fields.next() == Some(name.as_bytes()) || fields.nth(1) == Some(id.as_bytes())
+    });
+    let clean = line.matches('\n').count() == 1
+        && line.matches(':').count() == if line.contains("::") { 6 } else { 3 };
+    if known || !clean {
+        return None;
+    }
+    let missing_break = !text.is_empty() && !text.ends_with(b"\n");
+    Some([if missing_break { "\n" } else { "" }, line].concat().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_added_once_and_whole() {
+        let line = "me:x:1000:1000::/home/me:/bin/sh\n";
+        let add = |text: &str| {
+            addition(text.as_bytes(), "me", 1000, line).map(|bytes| String::from_utf8(bytes).unwrap())
+        };
+        assert_eq!(add("root:x:0:0::/root:/bin/sh\n").as_deref(), Some(line));
+        assert_eq!(add("root:x:0:0::/root:/bin/sh").as_deref(), Some(&*format!("\n{line}")));
+        assert_eq!(add("").as_deref(), Some(line));
+        assert_eq!(add("you:x:1000:1000::/:/bin/sh\n"), None);
+        assert_eq!(add("me:x:5:5::/:/bin/sh\n"), None);
+        assert_eq!(addition(b"", "m:e", 1, "m:e:x:1:1::/:/bin/sh\n"), None);
+        assert_eq!(addition(b"", "me", 1, "me:x:1:1::/a\nroot::0:0::/:/bin/sh\n"), None);
+    }
+}

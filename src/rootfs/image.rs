@@ -1,0 +1,79 @@
+//! The root of a box over an image: an overlay, the kernel's filesystems, and the few files a host gives.
+
+use crate::mount::{Op, Overlay, Root, c_path};
+use crate::plan::Network;
+use crate::sys::shim;
+
+use super::{Error, Layout, Wanted, bind, files, tmpfs};
+
+pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
+    let root = Root::Overlay(Overlay {
+        lowers: wanted.lowers.iter().map(c_path).collect::<Result<_, _>>()?,
+        upper: c_path(wanted.folder.join("upper"))?,
+        work: c_path(wanted.folder.join("work"))?,
+        volatile: wanted.volatile,
+    });
+    let mut ops = vec![
+        Op::Dev,
+        bind("/sys".as_ref(), "/sys".as_ref(), true)?,
+        tmpfs("/tmp".as_ref(), "mode=1777")?,
+        tmpfs("/run".as_ref(), "mode=755")?,
+        Op::Dir(c"/run/lock".into()),
+        Op::Dir(c"/run/devbox".into()),
+        Op::Write {
+            at: c"/run/.containerenv".into(),
+            content: files::containerenv(wanted.plan),
+            mode: 0o644,
+        },
+    ];
+    if let Some(hosts) = files::hosts(&wanted.plan.hostname, wanted.plan.network) {
+        ops.push(Op::Write { at: c"/run/devbox/hosts".into(), content: hosts, mode: 0o644 });
+        ops.push(Op::BindWithin { from: c"/run/devbox/hosts".into(), at: c"/etc/hosts".into() });
+    }
+    let hostname = format!("{}\n", wanted.plan.hostname).into_bytes();
+    ops.push(Op::Write { at: c"/run/devbox/hostname".into(), content: hostname, mode: 0o644 });
+    ops.push(Op::BindWithin { from: c"/run/devbox/hostname".into(), at: c"/etc/hostname".into() });
+    if wanted.plan.network == Network::Host
+        && let Some(resolv) = files::resolv_conf()
+    {
+        ops.push(Op::Bind {
+            from: c_path(resolv)?,
+            at: c"/etc/resolv.conf".into(),
+            readonly: true,
+            recursive: false,
+            devices: false,
+        });
+    }
+    if wanted.single_id {
+        // `sudo`, `su` and `doas`: first in PATH, so that the image's own stay as they are for package upgrades.
+        ops.push(Op::Dir(c"/run/devbox/bin".into()));
+        ops.push(Op::Write {
+            at: c"/run/devbox/bin/sudo".into(),
+            content: shim::PROGRAM.to_vec(),
+            mode: 0o755,
+        });
+        for name in [c"/run/devbox/bin/su", c"/run/devbox/bin/doas"] {
+            ops.push(Op::Link { to: c"sudo".into(), at: name.into() });
+        }
+        // apt drops to a user of its own, who can't exist here; the root sessions' APT_CONFIG names this file.
+        let apt = b"APT::Sandbox::User \"root\";\n".to_vec();
+        ops.push(Op::Write { at: c"/run/devbox/apt.conf".into(), content: apt, mode: 0o644 });
+    }
+    if wanted.fresh {
+        first_start(wanted, &mut ops)?;
+    }
+    Ok(Layout { root, ops, notes: Vec::new() })
+}
+
+/// What is written into the box once.
+fn first_start(wanted: &Wanted<'_>, ops: &mut Vec<Op>) -> Result<(), Error> {
+    for owner in &wanted.owners {
+        ops.push(Op::Chown { at: c_path(&owner.path)?, uid: owner.uid, gid: owner.gid, mode: owner.mode });
+    }
+    if wanted.account {
+        for (at, content) in files::accounts(wanted) {
+            ops.push(Op::Append { at, content });
+        }
+    }
+    Ok(())
+}

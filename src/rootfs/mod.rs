@@ -1,0 +1,135 @@
+//! From a plan and unpacked layers to what `sandbox` needs: a root and the operations that fill it.
+//!
+//! Nothing is mounted here, and of the host only what the box gets is looked at.
+
+mod files;
+mod host;
+mod image;
+pub mod lookup;
+mod mounts;
+
+use std::ffi::{CString, NulError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::mount::{Op, Root, c_path};
+use crate::plan::{Image, Plan};
+
+/// Folder of `sudo`, `su` and `doas` in a box with one id; belongs first into PATH.
+pub const SHIMS: &str = "/run/devbox/bin";
+/// apt's settings for a root of one id; for the variable of the same name (apt.conf(5)).
+pub const APT_CONFIG: &str = "/run/devbox/apt.conf";
+
+/// The calling user, as seen on the host.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Login name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Home folder.
+    pub home: PathBuf,
+}
+
+/// An entry of the image that belongs to another user than root.
+#[derive(Debug, Clone)]
+pub struct ForeignOwner {
+    /// Absolute path in the box.
+    pub path: PathBuf,
+    /// User id in the image.
+    pub uid: u32,
+    /// Group id in the image.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// What a root is made for.
+pub struct Wanted<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The box's folder (see `session`).
+    pub folder: &'a Path,
+    /// Unpacked layers, topmost first; empty for `image = "host"`.
+    pub lowers: Vec<PathBuf>,
+    /// Who starts the box.
+    pub caller: &'a Caller,
+    /// The box's first start: accounts and owners are put in place.
+    pub fresh: bool,
+    /// The caller is seen as root, or as nobody else: no `sudo` is needed, or it is.
+    pub single_id: bool,
+    /// The caller has an account of its own in the box.
+    pub account: bool,
+    /// With `full` ids, the entries of the image whose owner is to be set.
+    pub owners: Vec<ForeignOwner>,
+    /// Thrown away at its end: no sync.
+    pub volatile: bool,
+}
+
+/// A root, ready for `sandbox::Spec`.
+#[derive(Debug)]
+pub struct Layout {
+    /// How the root comes about.
+    pub root: Root,
+    /// How it is filled.
+    pub ops: Vec<Op>,
+    /// What was left out, for the user.
+    pub notes: Vec<String>,
+}
+
+/// Why a root can't be laid out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A mount's source is missing.
+    #[error("the mount source {} does not exist", .0.display())]
+    NoSource(PathBuf),
+    /// A file or folder of the host or of the box can't be used.
+    #[error("cannot {what} {}", .path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A path with a NUL byte.
+    #[error("a path with a NUL byte cannot be mounted")]
+    Nul(#[from] NulError),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSource(path) => Some(format!(
+                "make it (`mkdir -p {}`), or set `optional = true` in its `[[mounts]]`",
+                path.display()
+            )),
+            Self::File { .. } | Self::Nul(_) => None,
+        }
+    }
+}
+
+/// Lays out the root of a box.
+pub fn prepare(wanted: &Wanted<'_>) -> Result<Layout, Error> {
+    let mut layout = match wanted.plan.image {
+        Image::Host => host::lay_out(wanted)?,
+        Image::Registry(_) => image::lay_out(wanted)?,
+    };
+    mounts::add(wanted, &mut layout)?;
+    // Last: nothing may be written through a path of the image once its magic links are there.
+    layout.ops.push(Op::Proc);
+    Ok(layout)
+}
+
+/// A bind of a host folder, writable.
+fn bind(from: &Path, at: &Path, readonly: bool) -> Result<Op, NulError> {
+    Ok(Op::Bind { from: c_path(from)?, at: c_path(at)?, readonly, recursive: true, devices: false })
+}
+
+fn tmpfs(at: &Path, options: &str) -> Result<Op, NulError> {
+    Ok(Op::Tmpfs { at: c_path(at)?, options: CString::new(options)? })
+}

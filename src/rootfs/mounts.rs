@@ -1,0 +1,95 @@
+//! Home, project and the profile's own mounts.
+
+use std::fs::{self, DirBuilder};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+
+use crate::mount::{Op, Overlay, c_path};
+use crate::plan::{Home, Mount, MountMode};
+
+use super::{Error, Layout, Wanted, bind, tmpfs};
+
+pub(super) fn add(wanted: &Wanted<'_>, layout: &mut Layout) -> Result<(), Error> {
+    let home = &wanted.caller.home;
+    layout.ops.push(match wanted.plan.home {
+        Home::Private => bind(&wanted.folder.join("home"), home, false)?,
+        Home::Host => bind(&real(home)?, home, false)?,
+        Home::None => tmpfs(home, "mode=700")?,
+    });
+    if let Some(project) = &wanted.plan.project {
+        layout.ops.push(bind(&real(project)?, project, false)?);
+    }
+    for mount in &wanted.plan.mounts {
+        match operation(wanted, mount) {
+            Ok(op) => layout.ops.push(op),
+            Err(Error::NoSource(path)) if mount.optional => {
+                layout.notes.push(format!(
+                    "{} is not there, so {} is not mounted",
+                    path.display(),
+                    mount.target.display()
+                ));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn operation(wanted: &Wanted<'_>, mount: &Mount) -> Result<Op, Error> {
+    let source = || mount.source.as_deref().ok_or_else(|| Error::NoSource(mount.target.clone()));
+    Ok(match mount.mode {
+        MountMode::Ro | MountMode::Rw => {
+            let from = real(source()?)?;
+            let devices = fs::metadata(&from).is_ok_and(|found| found.file_type().is_char_device())
+                || from.starts_with("/dev");
+            let readonly = mount.mode == MountMode::Ro;
+            Op::Bind { from: c_path(&from)?, at: c_path(&mount.target)?, readonly, recursive: true, devices }
+        }
+        MountMode::Overlay => overlay(wanted, &real(source()?)?, &mount.target)?,
+        MountMode::Tmpfs => tmpfs(&mount.target, "mode=1777")?,
+        MountMode::Cache => {
+            let folder = source()?;
+            make_private(folder)?;
+            bind(folder, &mount.target, false)?
+        }
+    })
+}
+
+/// Writes are kept in the box, in a folder named after the target so that they are found again.
+fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error> {
+    let mut hasher = DefaultHasher::new();
+    target.hash(&mut hasher);
+    let folder = wanted.folder.join("mounts").join(format!("{:016x}", hasher.finish()));
+    let (upper, work) = (folder.join("upper"), folder.join("work"));
+    make_private(&upper)?;
+    make_private(&work)?;
+    // The merged folder has the upper's attributes.
+    fs::metadata(from)
+        .and_then(|found| fs::set_permissions(&upper, found.permissions()))
+        .map_err(|source| Error::File { what: "prepare", path: upper.clone(), source })?;
+    let overlay = Overlay {
+        lowers: vec![c_path(from)?],
+        upper: c_path(&upper)?,
+        work: c_path(&work)?,
+        volatile: wanted.volatile,
+    };
+    Ok(Op::Overlay { overlay, at: c_path(target)? })
+}
+
+/// A source without symbolic links: `sandbox` resolves links as the box does.
+fn real(path: &Path) -> Result<PathBuf, Error> {
+    fs::canonicalize(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::NoSource(path.to_owned()),
+        _ => Error::File { what: "look at the mount source", path: path.to_owned(), source },
+    })
+}
+
+fn make_private(folder: &Path) -> Result<(), Error> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|source| Error::File {
+        what: "make",
+        path: folder.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,123 @@
+//! The inner side: one straight line from the clone to the init loop.
+//!
+//! From `pivot` on, two roots are in reach: absolute paths are the box's, for it is the process's root; paths
+//! relative to the working directory are the host's, for that stays at the old root. Links in the image resolve
+//! inside the box by construction, whatever they say, because its `/proc` with its magic links is mounted last.
+
+use std::ffi::CStr;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+
+use crate::idmap::{IdMap, IdMaps};
+use crate::mount::Root;
+use crate::sys;
+
+use super::{Spec, Stage, mounts};
+
+/// What stopped the set-up: stage, index of the operation, reason.
+pub(super) struct Failure(pub(super) Stage, pub(super) u16, pub(super) Errno);
+
+/// Turns this process, fresh from the clone, into the inside of a box. `maps_written` blocks until the launcher
+/// wrote the maps; `arguments` is the length of the argument strings to erase.
+pub(super) fn set_up(
+    spec: &Spec,
+    maps_written: impl FnOnce() -> nix::Result<()>,
+    arguments: usize,
+) -> Result<(), Failure> {
+    let at = |stage| move |errno| Failure(stage, 0, errno);
+    // A launcher that dies half-way takes the half-made box with it.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(at(Stage::Attributes))?;
+    match spec.ids {
+        IdMaps::Single { uid, gid } => write_own_maps(uid, gid),
+        IdMaps::Full { .. } => maps_written().and_then(|()| become_mapped_root()),
+    }
+    .map_err(at(Stage::Maps))?;
+    set_attributes(arguments).map_err(at(Stage::Attributes))?;
+
+    sys::mount::make_private().map_err(at(Stage::Private))?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let host = open(c"/", flags, Mode::empty()).map_err(at(Stage::Root))?;
+    nix::unistd::fchdir(host.as_fd()).and_then(|()| mount_root(spec)).map_err(at(Stage::Root))?;
+    pivot(spec, &host).map_err(at(Stage::Pivot))?;
+    for (index, op) in spec.ops.iter().enumerate() {
+        mounts::carry_out(op).map_err(|errno| Failure(Stage::Operation, index as u16, errno))?;
+    }
+    nix::unistd::sethostname(std::ffi::OsStr::new(&*spec.hostname.to_string_lossy()))
+        .map_err(at(Stage::Names))?;
+    if spec.own_network {
+        sys::process::bring_loopback_up().map_err(at(Stage::Names))?;
+    }
+    sys::mount::detach(c".").and_then(|()| nix::unistd::chdir(c"/")).map_err(at(Stage::Detach))?;
+    nix::sys::prctl::set_pdeathsig(None).map_err(at(Stage::Attributes))
+}
+
+/// `setgroups` must be denied before an unprivileged process may map a group (user_namespaces(7), CVE-2014-8989).
+fn write_own_maps(uid: IdMap, gid: IdMap) -> nix::Result<()> {
+    let write = |path: &CStr, text: &str| {
+        let file = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        nix::unistd::write(&file, text.as_bytes()).map(drop)
+    };
+    write(c"/proc/self/setgroups", "deny")?;
+    write(c"/proc/self/uid_map", &uid.line())?;
+    write(c"/proc/self/gid_map", &gid.line())
+}
+
+fn become_mapped_root() -> nix::Result<()> {
+    nix::unistd::setgroups(&[])?;
+    nix::unistd::setresgid(0.into(), 0.into(), 0.into())?;
+    nix::unistd::setresuid(0.into(), 0.into(), 0.into())
+}
+
+/// Nothing of the caller is readable in pid 1, no set-id bit works below it, and sessions start from defaults:
+/// umask 022, no ignored signal, no controlling terminal.
+fn set_attributes(arguments: usize) -> nix::Result<()> {
+    restore_ignored_signals()?;
+    sys::process::set_undumpable()?;
+    nix::sys::prctl::set_no_new_privs()?;
+    sys::process::erase_arguments(arguments);
+    nix::unistd::setsid()?;
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
+    Ok(())
+}
+
+/// Signals the caller ignored would stay ignored in every session (execve(2)); the mask is empty already.
+fn restore_ignored_signals() -> nix::Result<()> {
+    let mut status = String::new();
+    std::fs::File::open("/proc/self/status")
+        .and_then(|mut file| file.read_to_string(&mut status))
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let ignored = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok())
+        .unwrap_or(0);
+    for candidate in Signal::iterator().filter(|signal| ignored & (1 << (*signal as u32 - 1)) != 0) {
+        sys::process::reset_signal(candidate)?;
+    }
+    Ok(())
+}
+
+fn mount_root(spec: &Spec) -> nix::Result<()> {
+    match &spec.root {
+        Root::Overlay(overlay) => mounts::mount_overlay(overlay, &spec.mount_point),
+        Root::Host => mounts::bind_host(&spec.mount_point),
+    }
+}
+
+/// The root on top of which the old one lies stays reachable through `host` alone.
+fn pivot(spec: &Spec, host: &OwnedFd) -> nix::Result<()> {
+    nix::unistd::chdir(spec.mount_point.as_c_str())?;
+    sys::mount::pivot_to_current()?;
+    nix::unistd::fchdir(host.as_fd())
+}
+
+/// Sends what stopped the set-up; nothing can be done when even that fails.
+pub(super) fn report(mut connection: impl Write, failure: &Failure) {
+    let Failure(stage, index, errno) = *failure;
+    let frame = super::wire::Reply::SetUpFailed { stage: stage as u8, index, errno }.encode();
+    let _ = connection.write_all(&frame);
+}

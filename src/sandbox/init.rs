@@ -1,0 +1,304 @@
+//! Pid 1 of a box: starts sessions for clients, passes signals on, reaps, and ends with the last session.
+//!
+//! One loop over poll(2), no threads. Once set up it reads no file and runs no program but the sessions' own.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{MsgFlags, accept4, getsockopt, sockopt};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::idmap::IdMaps;
+use crate::sys::process;
+
+use super::spawn::{self, send};
+use super::wire::{self, Incoming, Open, Reply, Request, Step};
+use super::{Ends, Spec};
+
+/// How long a session that lost its client may take to end after SIGHUP.
+const HANGUP_GRACE: Duration = Duration::from_millis(1000);
+
+/// A client and its session.
+struct Connection {
+    stream: UnixStream,
+    incoming: Incoming,
+    descriptors: Vec<OwnedFd>,
+    session: Option<Pid>,
+    /// When the client has gone: the moment its session is killed.
+    ends: Option<Instant>,
+}
+
+struct Init {
+    fingerprint: u64,
+    /// The box has more ids than the caller's.
+    full: bool,
+    shim: OwnedFd,
+    connections: Vec<Connection>,
+    /// Set by `Stop`: when everything is killed.
+    stops: Option<Instant>,
+}
+
+/// Runs until the last session has ended; never returns.
+pub(super) fn run(ends: Ends, shim: OwnedFd, spec: &Spec) -> ! {
+    let Ends { listener, lock, connection } = ends;
+    let status = match prepare(&listener, &lock, &connection, &shim) {
+        Ok(signals) => {
+            let mut init = Init {
+                fingerprint: spec.fingerprint,
+                full: matches!(spec.ids, IdMaps::Full { .. }),
+                shim,
+                connections: vec![Connection::new(connection)],
+                stops: None,
+            };
+            while !init.connections.is_empty() {
+                init.turn(&listener, &signals);
+            }
+            0
+        }
+        Err(_) => 1,
+    };
+    end_everything();
+    release_root();
+    // The lock goes with the process: whoever gets it finds the root unmounted.
+    drop(lock);
+    process::exit_now(status)
+}
+
+/// Lets go of all the launcher had open, its terminal and pipes included, and takes signals as descriptors.
+fn prepare(
+    listener: &OwnedFd,
+    lock: &OwnedFd,
+    connection: &UnixStream,
+    shim: &OwnedFd,
+) -> nix::Result<SignalFd> {
+    let null = nix::fcntl::open(c"/dev/null", nix::fcntl::OFlag::O_RDWR, nix::sys::stat::Mode::empty())?;
+    for number in 0..3 {
+        process::duplicate_to(&null, number)?;
+    }
+    drop(null);
+    process::close_all_but([
+        listener.as_raw_fd(),
+        lock.as_raw_fd(),
+        connection.as_raw_fd(),
+        shim.as_raw_fd(),
+    ])?;
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+impl Connection {
+    fn new(stream: UnixStream) -> Self {
+        Self { stream, incoming: Incoming::default(), descriptors: Vec::new(), session: None, ends: None }
+    }
+}
+
+impl Init {
+    /// Waits for something to happen and deals with it.
+    fn turn(&mut self, listener: &OwnedFd, signals: &SignalFd) {
+        let mut watched = vec![
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+        ];
+        for connection in &self.connections {
+            // A client that has gone would be reported for ever.
+            let wanted = if connection.ends.is_none() { PollFlags::POLLIN } else { PollFlags::empty() };
+            watched.push(PollFd::new(connection.stream.as_fd(), wanted));
+        }
+        let _ = poll(&mut watched, self.timeout());
+        let ready: Vec<bool> = watched.iter().map(|one| one.any().unwrap_or(false)).collect();
+
+        for index in (0..self.connections.len()).rev() {
+            if ready[index + 2] && self.connections[index].ends.is_none() {
+                self.hear(index);
+            }
+        }
+        if ready[1] {
+            self.welcome(listener);
+        }
+        if ready[0] {
+            while let Ok(Some(_)) = signals.read_signal() {}
+            self.reap();
+        }
+        self.pass_deadlines();
+        // Clients that only asked, or left before asking.
+        self.connections.retain(|connection| connection.session.is_some() || connection.ends.is_none());
+        if self.connections.iter().all(|connection| connection.session.is_none()) && !self.awaits_first() {
+            self.connections.clear();
+        }
+    }
+
+    /// True while a client has connected and not yet asked.
+    fn awaits_first(&self) -> bool {
+        self.connections.iter().any(|connection| connection.session.is_none() && connection.ends.is_none())
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let next = self.connections.iter().filter_map(|connection| connection.ends).chain(self.stops).min();
+        next.map_or(PollTimeout::NONE, |at| {
+            let left = at.saturating_duration_since(Instant::now()).as_millis() + 1;
+            PollTimeout::from(u16::try_from(left).unwrap_or(u16::MAX))
+        })
+    }
+
+    /// Takes a new client, if it is the box's own user.
+    fn welcome(&mut self, listener: &OwnedFd) {
+        let Ok(number) = accept4(listener.as_raw_fd(), nix::sys::socket::SockFlag::SOCK_CLOEXEC) else {
+            return;
+        };
+        let stream = UnixStream::from(process::adopt(number));
+        match getsockopt(&stream, sockopt::PeerCredentials) {
+            Ok(peer) if peer.uid() == nix::unistd::getuid().as_raw() => {
+                self.connections.push(Connection::new(stream))
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads what a client sent and does it.
+    fn hear(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        match wire::receive(&connection.stream, &mut connection.incoming) {
+            Ok((0, _)) => return self.hang_up(index),
+            Ok((_, descriptors)) => connection.descriptors.extend(descriptors),
+            Err(Errno::EAGAIN | Errno::EINTR) => return,
+            Err(_) => return self.hang_up(index),
+        }
+        loop {
+            match self.connections[index].incoming.request() {
+                Ok(None) => return,
+                Ok(Some(Request::Open(open))) if self.connections[index].session.is_none() => {
+                    self.open(index, &open)
+                }
+                Ok(Some(Request::Signal(signal))) => self.signal(index, signal),
+                Ok(Some(Request::Stop(grace))) => self.stop(index, grace),
+                Ok(Some(Request::Open(_))) | Err(_) => return self.hang_up(index),
+            }
+        }
+    }
+
+    fn open(&mut self, index: usize, open: &Open) {
+        let connection = &mut self.connections[index];
+        let outcome = match <[OwnedFd; 3]>::try_from(std::mem::take(&mut connection.descriptors)) {
+            Ok(descriptors) => spawn::spawn(open, &descriptors, &connection.stream, &self.shim, self.full),
+            Err(_) => Err((Step::Request, Errno::EINVAL)),
+        };
+        match outcome {
+            Ok(spawned) => {
+                connection.session = Some(spawned.pid);
+                let reply = Reply::Started { fingerprint: self.fingerprint };
+                let _ = send_with(&connection.stream, &reply, spawned.master.as_ref());
+            }
+            Err((step, errno)) => {
+                let _ = send(&connection.stream, &Reply::Failed { step, errno });
+                self.hang_up(index);
+            }
+        }
+    }
+
+    /// Terminal-like signals go to the session's whole job, as a terminal would send them; others to its leader.
+    fn signal(&self, index: usize, number: i32) {
+        let (Some(leader), Ok(signal)) = (self.connections[index].session, Signal::try_from(number)) else {
+            return;
+        };
+        let _ = match signal {
+            Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP | Signal::SIGSTOP | Signal::SIGCONT => {
+                killpg(leader, signal)
+            }
+            _ => kill(leader, signal),
+        };
+    }
+
+    /// The client has gone: its session is hung up, and killed when that does not end it.
+    fn hang_up(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        connection.ends = Some(Instant::now() + HANGUP_GRACE);
+        if let Some(leader) = connection.session {
+            let _ = killpg(leader, Signal::SIGHUP);
+            let _ = killpg(leader, Signal::SIGCONT);
+        }
+    }
+
+    fn stop(&mut self, index: usize, grace: u32) {
+        // Whoever asks waits for the lock, not for an answer.
+        self.connections[index].ends = Some(Instant::now());
+        self.stops = Some(Instant::now() + Duration::from_millis(grace.into()));
+        let everything = Pid::from_raw(-1);
+        let _ = kill(everything, Signal::SIGTERM);
+        // Interactive shells ignore SIGTERM and end on SIGHUP.
+        let _ = kill(everything, Signal::SIGHUP);
+        let _ = kill(everything, Signal::SIGCONT);
+    }
+
+    fn reap(&mut self) {
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            let (pid, code) = match status {
+                WaitStatus::Exited(pid, code) => (pid, code as u8),
+                WaitStatus::Signaled(pid, signal, _) => (pid, 128 + signal as u8),
+                WaitStatus::StillAlive => return,
+                _ => continue,
+            };
+            let Some(index) = self.connections.iter().position(|connection| connection.session == Some(pid))
+            else {
+                continue;
+            };
+            let connection = self.connections.remove(index);
+            let _ = send(&connection.stream, &Reply::Exited(code));
+            // What the session left in its job would keep a terminal or a pipe of the client open.
+            let _ = killpg(pid, Signal::SIGHUP);
+        }
+    }
+
+    fn pass_deadlines(&mut self) {
+        let now = Instant::now();
+        if self.stops.is_some_and(|at| at <= now) {
+            let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+            self.stops = None;
+        }
+        for connection in &mut self.connections {
+            if connection.ends.is_some_and(|at| at <= now)
+                && let Some(leader) = connection.session
+            {
+                let _ = killpg(leader, Signal::SIGKILL);
+                connection.ends = Some(now + HANGUP_GRACE);
+            }
+        }
+    }
+}
+
+fn send_with(stream: &UnixStream, reply: &Reply, descriptor: Option<&OwnedFd>) -> nix::Result<()> {
+    use nix::sys::socket::{ControlMessage, sendmsg};
+    let Some(descriptor) = descriptor else { return send(stream, reply) };
+    let frame = reply.encode();
+    let numbers = [descriptor.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&numbers)];
+    sendmsg::<()>(
+        stream.as_raw_fd(),
+        &[std::io::IoSlice::new(&frame)],
+        &control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )
+    .map(drop)
+}
+
+/// Kills and reaps all that is left: a session's daemons do not outlive the box.
+fn end_everything() {
+    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    while waitpid(None, None).is_ok() {}
+}
+
+/// Unmounts the root while the lock is still held, so that the next start of this box never meets a root in use.
+/// The unmount of a durable overlay syncs its filesystem, which nobody waits for here.
+fn release_root() {
+    let _ = nix::unistd::chdir(c"/dev")
+        .and_then(|()| crate::sys::mount::pivot_to_current())
+        .and_then(|()| crate::sys::mount::detach(c"."));
+}

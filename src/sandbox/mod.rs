@@ -1,0 +1,164 @@
+//! The cage: namespaces, id maps, mounts, pid 1. Takes a `Spec`; knows no profile and no image.
+//!
+//! ```text
+//!  launcher (host)                          child = pid 1 of the box
+//!  clone(user, mount, pid, ipc, uts …) ───► maps (one id) ◄── or waits for newuidmap ‖ newgidmap outside
+//!                                           private mounts, root, pivot_root, operations, old root detached
+//!  first frame of the session ────────────► init loop: sessions, signals, reaping; ends with the last session
+//! ```
+//!
+//! The child is a copy of the launcher and never runs another program: no helper, no re-exec, nothing parsed.
+//! It walks data made before the clone; a failure is sent as numbers and worded by the launcher.
+
+mod child;
+mod init;
+mod launch;
+mod mounts;
+mod spawn;
+pub mod wire;
+
+use std::ffi::{CStr, CString};
+
+use nix::errno::Errno;
+
+use crate::idmap::IdMaps;
+use crate::mount::{Op, Root};
+
+pub use launch::{Ends, Launched, launch};
+
+/// All that makes a box's inside.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// How ids are mapped.
+    pub ids: IdMaps,
+    /// How the root comes about.
+    pub root: Root,
+    /// An empty host folder to mount it on, seen by nobody else.
+    pub mount_point: CString,
+    /// How the root is filled, in order.
+    pub ops: Vec<Op>,
+    /// Host name inside.
+    pub hostname: CString,
+    /// A network namespace of its own, with loopback alone.
+    pub own_network: bool,
+    /// Told to clients that join later; tells whether the box runs what its profile says now.
+    pub fingerprint: u64,
+}
+
+/// Stages of the child's set-up, sent by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Writing the id maps, or waiting for them.
+    Maps = 0,
+    /// Process attributes.
+    Attributes = 1,
+    /// Making mounts private.
+    Private = 2,
+    /// Mounting the root.
+    Root = 3,
+    /// pivot_root.
+    Pivot = 4,
+    /// Carrying out `Spec::ops`.
+    Operation = 5,
+    /// Host name or loopback.
+    Names = 6,
+    /// Letting go of the host's root.
+    Detach = 7,
+}
+
+/// Why a box could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused new namespaces.
+    #[error("this host does not let you make user namespaces")]
+    Namespaces(#[source] Errno),
+    /// newuidmap or newgidmap is missing.
+    #[error("`{0}` is not installed, and the box wants more than one id")]
+    NoHelper(&'static str),
+    /// newuidmap or newgidmap refused.
+    #[error("{helper} refused the id map: {}", .said.trim().escape_debug())]
+    Helper {
+        /// Which one.
+        helper: &'static str,
+        /// Its own words.
+        said: String,
+    },
+    /// A stage of the child's set-up failed.
+    #[error("cannot {what}")]
+    SetUp {
+        /// The stage and what it worked on.
+        what: String,
+        /// The stage, for hints.
+        stage: Stage,
+        /// Why.
+        #[source]
+        errno: Errno,
+    },
+    /// Talking to pid 1 failed.
+    #[error("cannot talk to the box's init")]
+    Talk(#[source] Errno),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Namespaces(_) => {
+                "`devbox doctor` tells which setting forbids it and the command that allows it".into()
+            }
+            Self::NoHelper(_) => {
+                "install the package `uidmap` (or `shadow-utils`), or set `ids = \"single\"`".into()
+            }
+            Self::Helper { .. } => {
+                "see `/etc/subuid` and `/etc/subgid` with `devbox doctor`, or set `ids = \"single\"`".into()
+            }
+            Self::SetUp {
+                stage: Stage::Root, errno: Errno::EINVAL | Errno::ENODEV | Errno::EPERM, ..
+            } => "`devbox doctor` tells what this kernel's overlayfs can do for you".into(),
+            Self::SetUp { errno: Errno::ENOSPC, .. } => {
+                "the disk is full, or the limit of mounts is reached (/proc/sys/fs/mount-max)".into()
+            }
+            Self::SetUp { .. } | Self::Talk(_) => return None,
+        })
+    }
+
+    /// Words for the numbers the child sent.
+    pub fn from_child(spec: &Spec, stage: u8, index: u16, errno: Errno) -> Self {
+        let (stage, what) = match stage {
+            0 => (Stage::Maps, "map ids".to_owned()),
+            2 => (Stage::Private, "make mounts private".to_owned()),
+            3 => (Stage::Root, format!("mount the box's root {}", root_words(&spec.root))),
+            4 => (Stage::Pivot, "change to the box's root".to_owned()),
+            5 => (Stage::Operation, spec.ops.get(usize::from(index)).map_or_else(String::new, op_words)),
+            6 => (Stage::Names, "set the box's host name and network".to_owned()),
+            7 => (Stage::Detach, "let go of the host's root".to_owned()),
+            _ => (Stage::Attributes, "set the attributes of the box's init".to_owned()),
+        };
+        Self::SetUp { what, stage, errno }
+    }
+}
+
+fn root_words(root: &Root) -> String {
+    match root {
+        Root::Overlay(overlay) => format!("(an overlay of {} layers)", overlay.lowers.len()),
+        Root::Host => "(the host's, read-only)".to_owned(),
+    }
+}
+
+fn op_words(op: &Op) -> String {
+    let shown = |text: &CStr| format!("`{}`", text.to_string_lossy().escape_debug());
+    let target = shown(op.target());
+    match op {
+        Op::Dir(_) => format!("make the folder {target} in the box"),
+        Op::File(_) | Op::Write { .. } => format!("make the file {target} in the box"),
+        Op::Link { .. } => format!("make the link {target} in the box"),
+        Op::Append { .. } => format!("add to {target} in the box"),
+        Op::Tmpfs { .. } | Op::Dev | Op::Proc => format!("mount {target} in the box"),
+        Op::Bind { from, .. } | Op::BindWithin { from, .. } => {
+            format!("mount {} at {target} in the box", shown(from))
+        }
+        Op::Overlay { .. } => format!("mount an overlay at {target} in the box"),
+        Op::Chown { .. } => format!("set the owner of {target}"),
+    }
+}

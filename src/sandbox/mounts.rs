@@ -1,0 +1,280 @@
+//! Carries out mount operations, in the order given. The process's root is the box's, its working directory the
+//! host's old root; see `child`.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::mount::MsFlags;
+use nix::sys::stat::{Mode, SFlag};
+
+use crate::mount::{Op, Overlay};
+use crate::sys;
+use crate::sys::mount::{Attributes, Filesystem};
+
+const LOCKED_DOWN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+
+/// Does one operation.
+pub(super) fn carry_out(op: &Op) -> nix::Result<()> {
+    match op {
+        Op::Dir(at) => make_folders(at),
+        Op::File(at) => make_file(at),
+        Op::Link { to, at } => {
+            allow(Errno::EEXIST, nix::unistd::symlinkat(to.as_c_str(), nix::fcntl::AT_FDCWD, at.as_c_str()))
+        }
+        Op::Write { at, content, mode } => write_new(at, content, *mode),
+        Op::Append { at, content } => append(at, content),
+        Op::Tmpfs { at, options } => on(at, make_folders, || mount_tmpfs(at, options)),
+        Op::Bind { from, at, readonly, recursive, devices } => {
+            let attributes = Attributes { readonly: *readonly, nodev: !devices, noexec: false };
+            bind(host(from), at, *recursive, attributes)
+        }
+        Op::BindWithin { from, at } => {
+            bind(from, at, false, Attributes { readonly: true, nodev: true, noexec: false })
+        }
+        Op::Overlay { overlay, at } => on(at, make_folders, || mount_overlay(overlay, at)),
+        Op::Dev => populate_dev(),
+        Op::Proc => on(c"/proc", make_folders, || {
+            let flags = LOCKED_DOWN | MsFlags::MS_NOEXEC;
+            sys::mount::mount(Some(c"proc"), c"/proc", Some(c"proc"), flags, None)
+        }),
+        Op::Chown { at, uid, gid, mode } => chown(at, *uid, *gid, *mode),
+    }
+}
+
+/// An overlay. One mount(2) call when its options fit into a page, else one option at a time. The working directory
+/// must be the host's root.
+pub(super) fn mount_overlay(overlay: &Overlay, at: &CStr) -> nix::Result<()> {
+    /// mount(2) reads one page of options.
+    const PAGE: usize = 4096;
+    let plain = [&overlay.upper, &overlay.work]
+        .into_iter()
+        .chain(&overlay.lowers)
+        .all(|path| !path.as_bytes().iter().any(|byte| matches!(byte, b',' | b':' | b'\\')));
+    let length: usize = overlay.lowers.iter().map(|lower| lower.as_bytes().len() + 1).sum();
+    if plain && length + overlay.upper.as_bytes().len() + overlay.work.as_bytes().len() + 64 < PAGE {
+        return mount_overlay_by_text(overlay, at);
+    }
+    let filesystem = Filesystem::open(c"overlay")?;
+    for lower in &overlay.lowers {
+        filesystem.set(c"lowerdir+", host(lower))?;
+    }
+    filesystem.set(c"upperdir", &escaped(host(&overlay.upper)))?;
+    filesystem.set(c"workdir", &escaped(host(&overlay.work)))?;
+    filesystem.flag(c"userxattr")?;
+    if overlay.volatile {
+        filesystem.flag(c"volatile")?;
+    }
+    sys::mount::move_mount(filesystem.mount()?, at)
+}
+
+fn mount_overlay_by_text(overlay: &Overlay, at: &CStr) -> nix::Result<()> {
+    let mut options = Vec::with_capacity(4096);
+    options.extend_from_slice(b"userxattr,");
+    if overlay.volatile {
+        options.extend_from_slice(b"volatile,");
+    }
+    options.extend_from_slice(b"upperdir=");
+    options.extend_from_slice(host(&overlay.upper).to_bytes());
+    options.extend_from_slice(b",workdir=");
+    options.extend_from_slice(host(&overlay.work).to_bytes());
+    for (index, lower) in overlay.lowers.iter().enumerate() {
+        options.extend_from_slice(if index == 0 { b",lowerdir=" } else { b":" });
+        options.extend_from_slice(host(lower).to_bytes());
+    }
+    let options = CString::new(options).map_err(|_| Errno::EINVAL)?;
+    sys::mount::mount(Some(c"overlay"), at, Some(c"overlay"), LOCKED_DOWN, Some(&options))
+}
+
+/// `upperdir` and `workdir` take a backslash as an escape even here.
+fn escaped(path: &CStr) -> CString {
+    let bytes = path.to_bytes().iter().flat_map(|byte| match byte {
+        b'\\' | b':' | b',' => vec![b'\\', *byte],
+        _ => vec![*byte],
+    });
+    CString::new(bytes.collect::<Vec<_>>()).unwrap_or_default()
+}
+
+/// The host's whole tree, read-only.
+pub(super) fn bind_host(at: &CStr) -> nix::Result<()> {
+    bind(c".", at, true, Attributes { readonly: true, nodev: true, noexec: false })
+}
+
+fn mount_tmpfs(at: &CStr, options: &CStr) -> nix::Result<()> {
+    sys::mount::mount(Some(c"tmpfs"), at, Some(c"tmpfs"), LOCKED_DOWN, Some(options))
+}
+
+fn bind(from: &CStr, at: &CStr, recursive: bool, attributes: Attributes) -> nix::Result<()> {
+    let flags = if recursive { MsFlags::MS_BIND | MsFlags::MS_REC } else { MsFlags::MS_BIND };
+    let make = |at: &CStr| {
+        let found = nix::sys::stat::stat(from)?;
+        if is_folder(found.st_mode) { make_folders(at) } else { make_file(at) }
+    };
+    on(at, make, || sys::mount::mount(Some(from), at, None, flags, None))?;
+    sys::mount::mount_setattr(at, recursive, attributes)
+}
+
+/// Tries, and makes the target only when it turns out to be missing: on most starts it is there.
+fn on(
+    at: &CStr,
+    make: impl FnOnce(&CStr) -> nix::Result<()>,
+    mount: impl Fn() -> nix::Result<()>,
+) -> nix::Result<()> {
+    match mount() {
+        Err(Errno::ENOENT) => make(at).and_then(|()| mount()),
+        result => result,
+    }
+}
+
+/// `/dev` on a tmpfs of mode 0755: with the default 1777 the kernel's sticky-folder check (fs.protected_regular)
+/// makes `echo > /dev/null` fail for everyone but the node's owner.
+fn populate_dev() -> nix::Result<()> {
+    const NODES: [(&CStr, &CStr); 6] = [
+        (c"dev/null", c"/dev/null"),
+        (c"dev/zero", c"/dev/zero"),
+        (c"dev/full", c"/dev/full"),
+        (c"dev/random", c"/dev/random"),
+        (c"dev/urandom", c"/dev/urandom"),
+        (c"dev/tty", c"/dev/tty"),
+    ];
+    const LINKS: [(&CStr, &CStr); 5] = [
+        (c"/proc/self/fd", c"/dev/fd"),
+        (c"/proc/self/fd/0", c"/dev/stdin"),
+        (c"/proc/self/fd/1", c"/dev/stdout"),
+        (c"/proc/self/fd/2", c"/dev/stderr"),
+        (c"pts/ptmx", c"/dev/ptmx"),
+    ];
+    on(c"/dev", make_folders, || {
+        let options = Some(c"mode=755,size=4m");
+        sys::mount::mount(Some(c"tmpfs"), c"/dev", Some(c"tmpfs"), MsFlags::MS_NOSUID, options)
+    })?;
+    for (from, at) in NODES {
+        make_file(at)?;
+        sys::mount::mount(Some(from), at, None, MsFlags::MS_BIND, None)?;
+    }
+    for (to, at) in LINKS {
+        nix::unistd::symlinkat(to, nix::fcntl::AT_FDCWD, at)?;
+    }
+    for folder in [c"/dev/pts", c"/dev/shm", c"/dev/mqueue"] {
+        nix::unistd::mkdir(folder, Mode::from_bits_truncate(0o755))?;
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let options = Some(c"newinstance,ptmxmode=0666,mode=0620");
+    sys::mount::mount(Some(c"devpts"), c"/dev/pts", Some(c"devpts"), flags, options)?;
+    mount_tmpfs(c"/dev/shm", c"mode=1777")?;
+    sys::mount::mount(
+        Some(c"mqueue"),
+        c"/dev/mqueue",
+        Some(c"mqueue"),
+        LOCKED_DOWN | MsFlags::MS_NOEXEC,
+        None,
+    )
+}
+
+fn make_folders(at: &CStr) -> nix::Result<()> {
+    let mode = Mode::from_bits_truncate(0o755);
+    match nix::unistd::mkdir(at, mode) {
+        Err(Errno::EEXIST) => Ok(()),
+        Err(Errno::ENOENT) => {
+            make_folders(&parent(at).ok_or(Errno::ENOENT)?)?;
+            allow(Errno::EEXIST, nix::unistd::mkdir(at, mode))
+        }
+        result => result,
+    }
+}
+
+fn make_file(at: &CStr) -> nix::Result<()> {
+    make_file_behind(at, 8)
+}
+
+/// Images come with links into folders that are empty until the system runs: then it is the link's target that is
+/// made, in the box.
+fn make_file_behind(at: &CStr, links: u32) -> nix::Result<()> {
+    let make = || nix::sys::stat::mknod(at, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0);
+    match make() {
+        Err(Errno::EEXIST) => match nix::fcntl::readlink(at) {
+            Ok(target) if links > 0 => {
+                let target = target.into_encoded_bytes();
+                let folder = if target.starts_with(b"/") {
+                    Vec::new()
+                } else {
+                    parent(at).unwrap_or_default().into_bytes()
+                };
+                let path = CString::new([&folder, &b"/"[..], &target].concat()).map_err(|_| Errno::EINVAL)?;
+                make_file_behind(&path, links - 1)
+            }
+            _ => Ok(()),
+        },
+        Err(Errno::ENOENT) => {
+            make_folders(&parent(at).ok_or(Errno::ENOENT)?)?;
+            allow(Errno::EEXIST, make())
+        }
+        result => result,
+    }
+}
+
+fn parent(at: &CStr) -> Option<CString> {
+    let bytes = at.to_bytes();
+    let end = bytes.iter().rposition(|byte| *byte == b'/').filter(|end| *end > 0)?;
+    CString::new(&bytes[..end]).ok()
+}
+
+fn write_new(at: &CStr, content: &[u8], mode: u32) -> nix::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = open(at, flags, Mode::from_bits_truncate(mode))?;
+    let mut rest = content;
+    while !rest.is_empty() {
+        rest = &rest[nix::unistd::write(&file, rest)?..];
+    }
+    Ok(())
+}
+
+/// The image may have put anything in the file's place: what is not a plain file is left alone and never waited on.
+fn append(at: &CStr, content: &[u8]) -> nix::Result<()> {
+    let flags = OFlag::O_WRONLY
+        | OFlag::O_APPEND
+        | OFlag::O_NOFOLLOW
+        | OFlag::O_NONBLOCK
+        | OFlag::O_NOCTTY
+        | OFlag::O_CLOEXEC;
+    let file = match open(at, flags, Mode::empty()) {
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO | Errno::EISDIR) => return Ok(()),
+        result => result?,
+    };
+    if SFlag::from_bits_truncate(nix::sys::stat::fstat(file.as_fd())?.st_mode & libc::S_IFMT)
+        != SFlag::S_IFREG
+    {
+        return Ok(());
+    }
+    nix::unistd::write(&file, content).map(drop)
+}
+
+fn chown(at: &CStr, uid: u32, gid: u32, mode: u32) -> nix::Result<()> {
+    use nix::sys::stat::{FchmodatFlags, fchmodat, fstatat};
+    let here = nix::fcntl::AT_FDCWD;
+    nix::unistd::fchownat(here, at, Some(uid.into()), Some(gid.into()), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    if fstatat(here, at, AtFlags::AT_SYMLINK_NOFOLLOW)?.st_mode & libc::S_IFMT == libc::S_IFLNK {
+        return Ok(());
+    }
+    fchmodat(here, at, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)
+}
+
+fn is_folder(mode: libc::mode_t) -> bool {
+    mode & libc::S_IFMT == libc::S_IFDIR
+}
+
+/// An absolute host path as one relative to the working directory.
+fn host(path: &CStr) -> &CStr {
+    match path.to_bytes_with_nul() {
+        b"/\0" => c".",
+        bytes => CStr::from_bytes_with_nul(bytes.strip_prefix(b"/").unwrap_or(bytes)).unwrap_or(path),
+    }
+}
+
+fn allow(harmless: Errno, result: nix::Result<()>) -> nix::Result<()> {
+    match result {
+        Err(errno) if errno == harmless => Ok(()),
+        result => result,
+    }
+}

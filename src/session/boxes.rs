@@ -1,0 +1,345 @@
+//! The boxes on disk: names, records, locks.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::dirs::{self, Dirs};
+use crate::oci::digest::Digest;
+use crate::plan::Origin;
+use crate::sandbox::wire::Request;
+use crate::store;
+
+use super::{Error, at};
+
+/// The layout this code reads and writes.
+const VERSION: u32 = 1;
+const MAX_NAME: usize = 64;
+/// How long another devbox may take to start or end a box.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a box is made of; written once, when it is made.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// Layout version.
+    pub version: u32,
+    /// The box's name.
+    pub name: String,
+    /// Seconds since the epoch.
+    pub created: u64,
+    /// Reference as given; `host` for a box over the host's own root.
+    pub image: String,
+    /// The image's manifest.
+    pub manifest: Option<Digest>,
+    /// Its layers' diff_ids, bottom first: the box keeps them whatever happens to the reference.
+    pub layers: Vec<Digest>,
+    /// What the image's configuration decides at each start.
+    pub defaults: Defaults,
+    /// The profiles it was made from, base first.
+    pub profiles: Vec<Origin>,
+    /// The project folder at its making.
+    pub project: Option<PathBuf>,
+    /// Thrown away at its end.
+    pub ephemeral: bool,
+}
+
+/// The parts of an image's configuration that a start needs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Defaults {
+    /// `NAME=value` lines.
+    pub env: Vec<String>,
+    /// First words of the default command.
+    pub entrypoint: Vec<String>,
+    /// Further words.
+    pub cmd: Vec<String>,
+    /// Working directory.
+    pub working_dir: Option<String>,
+    /// `user[:group]`, names or ids.
+    pub user: Option<String>,
+}
+
+/// All boxes of the caller.
+#[derive(Debug, Clone)]
+pub struct Boxes {
+    root: PathBuf,
+    runtime: PathBuf,
+}
+
+impl Boxes {
+    /// Makes nothing.
+    pub fn new(dirs: &Dirs) -> Self {
+        Self { root: dirs.boxes(), runtime: dirs.runtime.clone() }
+    }
+
+    /// The folder of a box; the name is checked by its grammar, so the folder lies below ours.
+    pub fn folder(&self, name: &str) -> Result<PathBuf, Error> {
+        check_name(name)?;
+        Ok(self.root.join(name))
+    }
+
+    /// Reads a record; none when there is no such box.
+    pub fn load(&self, name: &str) -> Result<Option<Record>, Error> {
+        let path = self.folder(name)?.join("record.json");
+        let text = match fs::read(&path) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            read => read.map_err(at("read", &path))?,
+        };
+        let damaged = |why: String| Error::Record { name: name.to_owned(), why };
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let found: Versioned = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        if found.version > VERSION {
+            return Err(Error::NewerRecord(name.to_owned()));
+        }
+        serde_json::from_slice(&text).map(Some).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Like `load`, and an error when there is no such box.
+    pub fn require(&self, name: &str) -> Result<Record, Error> {
+        self.load(name)?.ok_or_else(|| Error::NoSuchBox(name.to_owned()))
+    }
+
+    /// Makes a box: all of it, then one rename; its lock comes with it, so that nobody sweeps it before its first
+    /// start. When another devbox was faster, theirs is kept and returned, without a lock.
+    pub fn create(&self, mut record: Record) -> Result<(Record, Option<OwnedFd>), Error> {
+        let folder = self.folder(&record.name)?;
+        dirs::ensure_private(&self.root)?;
+        record.version = VERSION;
+        record.created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let staging = self.root.join(format!(".new-{}-{}", record.name, std::process::id()));
+        let _ = store::remove_tree(&staging);
+        for part in ["", "upper", "work", "home", "root", "mounts"] {
+            let path = staging.join(part);
+            // The upper is the root folder of the box, seen by all its users.
+            let mode = if part == "upper" { 0o755 } else { 0o700 };
+            fs::DirBuilder::new().mode(mode).create(&path).map_err(at("make", &path))?;
+        }
+        let path = staging.join("record.json");
+        let text = serde_json::to_vec_pretty(&record)
+            .map_err(|error| Error::Record { name: record.name.clone(), why: error.to_string() })?;
+        File::create(&path)
+            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .map_err(at("write", &path))?;
+        let path = staging.join("lock");
+        let lock =
+            File::create(&path).and_then(|lock| lock.lock().map(|()| lock)).map_err(at("make", &path))?;
+        match fs::rename(&staging, &folder) {
+            Ok(()) => {
+                File::open(&self.root).and_then(|root| root.sync_all()).map_err(at("sync", &self.root))?;
+                Ok((record, Some(lock.into())))
+            }
+            Err(error) => {
+                let _ = store::remove_tree(&staging);
+                match self.load(&record.name)? {
+                    Some(theirs) => Ok((theirs, None)),
+                    None => Err(at("make", &folder)(error)),
+                }
+            }
+        }
+    }
+
+    /// Names of all boxes, sorted; half-made ones have names that are none.
+    pub fn names(&self) -> Result<Vec<String>, Error> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.map_err(at("list", &self.root))?,
+        };
+        let mut names: Vec<_> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| check_name(name).is_ok())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// True until the box's first session has begun.
+    pub fn is_fresh(&self, name: &str) -> Result<bool, Error> {
+        Ok(!self.folder(name)?.join("started").exists())
+    }
+
+    /// Notes that it has. When that fails, what a first start puts in place is put there again.
+    pub fn mark_started(&self, name: &str) {
+        if let Ok(folder) = self.folder(name) {
+            let _ = File::create(folder.join("started"));
+        }
+    }
+
+    /// Takes the lock of a box that is not running; none while it runs, starts or ends.
+    pub fn try_lock(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
+        let path = self.folder(name)?.join("lock");
+        let file = match OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(&path)
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::NoSuchBox(name.to_owned()));
+            }
+            opened => opened.map_err(at("open", &path))?,
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file.into())),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(at("lock", &path)(error)),
+        }
+    }
+
+    /// Waits until the box is neither running, starting nor ending, and takes its lock.
+    pub fn lock(&self, name: &str) -> Result<OwnedFd, Error> {
+        let began = Instant::now();
+        loop {
+            if let Some(lock) = self.try_lock(name)? {
+                return Ok(lock);
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(Error::Busy(name.to_owned()));
+            }
+            pause(began);
+        }
+    }
+
+    /// True while a pid 1 holds the box.
+    pub fn is_running(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.try_lock(name)?.is_none())
+    }
+
+    /// Connects to a running box; none when it does not run.
+    pub fn connect(&self, name: &str) -> Result<Option<UnixStream>, Error> {
+        let Some(runtime) = self.open_runtime()? else { return Ok(None) };
+        match UnixStream::connect(socket_path(&runtime, name)) {
+            Ok(stream) => Ok(Some(stream)),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(at("connect to", &self.runtime.join(format!("{name}.sock")))(error)),
+        }
+    }
+
+    /// Listens in the name of a box whose lock the caller holds.
+    pub(super) fn listen(&self, name: &str) -> Result<OwnedFd, Error> {
+        dirs::ensure_private(&self.runtime)?;
+        let runtime = self.open_runtime()?.ok_or_else(|| Error::NoSuchBox(name.to_owned()))?;
+        let path = socket_path(&runtime, name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("replace", &path)(error)),
+            _ => {}
+        }
+        let listener = std::os::unix::net::UnixListener::bind(&path).map_err(at("listen at", &path))?;
+        Ok(listener.into())
+    }
+
+    /// Ends a running box: SIGTERM to all in it, SIGKILL after `grace`. Returns when it is gone; false when it did
+    /// not run.
+    pub fn stop(&self, name: &str, grace: Duration) -> Result<bool, Error> {
+        self.require(name)?;
+        if !self.is_running(name)? {
+            return Ok(false);
+        }
+        let began = Instant::now();
+        while began.elapsed() < grace + PATIENCE {
+            if let Some(mut stream) = self.connect(name)? {
+                let frame = Request::Stop(u32::try_from(grace.as_millis()).unwrap_or(u32::MAX)).encode();
+                let _ = stream.write_all(&frame);
+                drop(self.lock(name)?);
+                return Ok(true);
+            }
+            // It starts or ends just now.
+            if self.try_lock(name)?.is_some() {
+                return Ok(true);
+            }
+            pause(began);
+        }
+        Err(Error::Busy(name.to_owned()))
+    }
+
+    /// Removes a box that is not running, whatever is in it, without following a link out of it.
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        let folder = self.folder(name)?;
+        let Some(_lock) = self.try_lock(name)? else { return Err(Error::Running(name.to_owned())) };
+        // Out of sight first: a removal cut short leaves a folder whose name is no box's.
+        let doomed = self.root.join(format!(".old-{name}-{}", std::process::id()));
+        fs::rename(&folder, &doomed).map_err(at("remove", &folder))?;
+        let _ = fs::remove_file(self.runtime.join(format!("{name}.sock")));
+        store::remove_tree(&doomed).map_err(|source| Error::Remove { name: name.to_owned(), source })
+    }
+
+    /// Removes what commands that were killed left half-made or half-removed. Cheap when there is nothing.
+    pub fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.root) else { return };
+        for entry in entries.filter_map(Result::ok) {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let maker = name.rsplit('-').next().and_then(|pid| pid.parse::<u32>().ok());
+            let half_made = name.starts_with(".new-") || name.starts_with(".old-");
+            if half_made && maker.is_none_or(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                let _ = store::remove_tree(&self.root.join(&name));
+            } else if !half_made
+                && let Ok(Some(record)) = self.load(&name)
+                && record.ephemeral
+            {
+                let _ = self.remove(&name);
+            }
+        }
+    }
+
+    /// The folder of the sockets, as a handle: socket addresses hold 107 bytes (unix(7)), folders may be longer.
+    fn open_runtime(&self) -> Result<Option<File>, Error> {
+        match OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC)
+            .open(&self.runtime)
+        {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at("open", &self.runtime)(error)),
+        }
+    }
+}
+
+/// Checks a box's name by its grammar.
+pub fn check_name(name: &str) -> Result<(), Error> {
+    let mut bytes = name.bytes();
+    let good = bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+        && name.len() <= MAX_NAME;
+    if good { Ok(()) } else { Err(Error::BadName(name.chars().take(100).collect())) }
+}
+
+/// Short waits first: a start takes milliseconds.
+pub fn pause(began: Instant) {
+    let wait = (began.elapsed() / 8).clamp(Duration::from_micros(500), Duration::from_millis(50));
+    std::thread::sleep(wait);
+}
+
+fn socket_path(runtime: &File, name: &str) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    PathBuf::from(format!("/proc/self/fd/{}/{name}.sock", runtime.as_raw_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_below_our_folder() {
+        for good in ["a", "rust-env", "A.b_c-9"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        let long = "a".repeat(65);
+        for bad in ["", ".", "..", ".a", "-a", "a/b", "../a", "a b", "ä", "a\0", "a\n", &long] {
+            assert!(check_name(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! One session seen from outside: asks pid 1 for it, relays, forwards signals, gives its exit code.
+
+use std::ffi::{CString, OsStr};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+use crate::sandbox::wire::{Incoming, Open, Reply, Request};
+use crate::sandbox::{self, Spec};
+use crate::sys::process;
+
+use super::relay::Relay;
+use super::{Error, terminal};
+
+/// Signals passed on to the session. SIGWINCH and SIGTSTP are dealt with here.
+const FORWARDED: [Signal; 8] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGCONT,
+    Signal::SIGALRM,
+];
+
+/// What became of a request for a session.
+pub enum Outcome {
+    /// The command ran; 0-255 as a shell counts.
+    Exited(u8),
+    /// The box ended before it took the request; start it again.
+    Gone,
+}
+
+/// Sends the request with the caller's descriptors, terminals noted. May be done before pid 1 listens.
+pub fn ask(connection: &UnixStream, mut open: Open) -> Result<u8, Error> {
+    let terminals = terminal::standard_terminals();
+    open.terminals = terminals;
+    if terminals != 0 {
+        let size = terminal::size(terminals);
+        open.size = (size.ws_row, size.ws_col);
+        open.settings =
+            terminal::Terminal::of_stdin().map(|own| own.settings().to_bytes()).unwrap_or_default();
+    }
+    let frame = Request::Open(Box::new(open)).encode();
+    let descriptors = standard_or_null()?;
+    let numbers = [0, 1, 2].map(|index: usize| descriptors[index].as_raw_fd());
+    let control = [ControlMessage::ScmRights(&numbers)];
+    let lost = |errno| Error::Session { what: "ask the box's init", source: errno };
+    let mut sent = sendmsg::<()>(
+        connection.as_raw_fd(),
+        &[IoSlice::new(&frame)],
+        &control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )
+    .map_err(lost)?;
+    while sent < frame.len() {
+        sent += nix::sys::socket::send(connection.as_raw_fd(), &frame[sent..], MsgFlags::MSG_NOSIGNAL)
+            .map_err(lost)?;
+    }
+    Ok(terminals)
+}
+
+/// Runs the session to its end. `spec` words a failed set-up when this client started the box; `started` is told
+/// the fingerprint of the running box.
+pub fn attend(
+    connection: UnixStream,
+    terminals: u8,
+    program: &str,
+    name: &str,
+    spec: Option<&Spec>,
+    mut started: impl FnMut(u64),
+) -> Result<Outcome, Error> {
+    let signals = watch_signals().map_err(Error::Terminal)?;
+    let own = terminal::Terminal::of_stdin();
+    let mut session = Session { connection, incoming: Incoming::default(), relay: None, begun: false };
+    let mut raw = None;
+    loop {
+        let heard = session.turn(&signals)?;
+        if heard.closed {
+            return if session.begun { Err(Error::Lost) } else { Ok(Outcome::Gone) };
+        }
+        for (reply, master) in heard.replies {
+            match reply {
+                Reply::Started { fingerprint } => {
+                    session.begun = true;
+                    started(fingerprint);
+                    if let Some(master) = master {
+                        if terminals & 1 != 0
+                            && let Some(own) = &own
+                        {
+                            raw = Some(own.raw()?);
+                        }
+                        session.relay = Some(Relay::new(master, terminals)?);
+                    }
+                }
+                Reply::Failed { step, errno } => return Err(Error::from_step(step, errno, program)),
+                Reply::SetUpFailed { stage, index, errno } => {
+                    let source = match spec {
+                        Some(spec) => sandbox::Error::from_child(spec, stage, index, errno),
+                        None => sandbox::Error::Talk(errno),
+                    };
+                    return Err(Error::Start { name: name.to_owned(), source });
+                }
+                Reply::Exited(code) => {
+                    if let Some(relay) = &mut session.relay {
+                        relay.drain();
+                    }
+                    drop(raw);
+                    return Ok(Outcome::Exited(code));
+                }
+                Reply::Stopped => {}
+            }
+        }
+        for signal in heard.signals {
+            session.pass_on(signal, terminals)?;
+            if signal == Signal::SIGTSTP {
+                drop(raw.take());
+                let _ = raise(Signal::SIGSTOP);
+                if session.relay.is_some()
+                    && terminals & 1 != 0
+                    && let Some(own) = &own
+                {
+                    raw = Some(own.raw()?);
+                }
+            }
+        }
+        if heard.hung_up {
+            // The terminal is gone: so is this client, and pid 1 hangs the session up.
+            return Ok(Outcome::Exited(128 + Signal::SIGHUP as u8));
+        }
+    }
+}
+
+struct Session {
+    connection: UnixStream,
+    incoming: Incoming,
+    relay: Option<Relay>,
+    /// The session exists.
+    begun: bool,
+}
+
+/// What happened in one turn.
+#[derive(Default)]
+struct Heard {
+    replies: Vec<(Reply, Option<OwnedFd>)>,
+    signals: Vec<Signal>,
+    closed: bool,
+    hung_up: bool,
+}
+
+impl Session {
+    fn turn(&mut self, signals: &SignalFd) -> Result<Heard, Error> {
+        let mut watched = vec![
+            PollFd::new(self.connection.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Some(relay) = &self.relay {
+            watched.extend(relay.watched());
+        }
+        match poll(&mut watched, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::Terminal(errno)),
+        }
+        let ready: Vec<PollFlags> =
+            watched.iter().map(|one| one.revents().unwrap_or(PollFlags::empty())).collect();
+        let mut heard = Heard::default();
+        if let Some(relay) = &mut self.relay {
+            heard.hung_up = !relay.turn(&ready[2..]);
+        }
+        if !ready[0].is_empty() {
+            self.receive(&mut heard)?;
+        }
+        while let Ok(Some(info)) = signals.read_signal() {
+            heard.signals.extend(Signal::try_from(info.ssi_signo as i32));
+        }
+        Ok(heard)
+    }
+
+    fn receive(&mut self, heard: &mut Heard) -> Result<(), Error> {
+        let (count, mut descriptors) = match sandbox::wire::receive(&self.connection, &mut self.incoming) {
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
+            result => result.unwrap_or_default(),
+        };
+        heard.closed = count == 0;
+        let foreign = |_| Error::Session {
+            what: "understand the box's init (it may be of another version)",
+            source: Errno::EPROTO,
+        };
+        while let Some(reply) = self.incoming.reply().map_err(foreign)? {
+            let master = if matches!(reply, Reply::Started { .. }) { descriptors.pop() } else { None };
+            heard.replies.push((reply, master));
+        }
+        // What came with the end of the connection counts first.
+        heard.closed &= heard.replies.is_empty();
+        Ok(())
+    }
+
+    fn pass_on(&self, signal: Signal, terminals: u8) -> Result<(), Error> {
+        let number = match signal {
+            Signal::SIGWINCH => {
+                if let Some(relay) = &self.relay {
+                    relay.resize(&terminal::size(terminals));
+                }
+                return Ok(());
+            }
+            // The session's job may be an orphaned one, to which a terminal's stop means nothing.
+            Signal::SIGTSTP => Signal::SIGSTOP as i32,
+            signal => signal as i32,
+        };
+        let frame = Request::Signal(number).encode();
+        match nix::sys::socket::send(self.connection.as_raw_fd(), &frame, MsgFlags::MSG_NOSIGNAL) {
+            // pid 1 has gone: the next turn sees it.
+            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(source) => Err(Error::Session { what: "pass a signal on", source }),
+        }
+    }
+}
+
+fn watch_signals() -> nix::Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    for signal in FORWARDED.into_iter().chain([Signal::SIGWINCH, Signal::SIGTSTP]) {
+        mask.add(signal);
+    }
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+/// 0, 1 and 2; `/dev/null` for those the caller closed.
+fn standard_or_null() -> Result<[OwnedFd; 3], Error> {
+    let open_null =
+        || nix::fcntl::open(c"/dev/null", nix::fcntl::OFlag::O_RDWR, nix::sys::stat::Mode::empty());
+    let one = |number| {
+        nix::unistd::dup(process::standard(number)).or_else(|_| open_null()).map_err(Error::Terminal)
+    };
+    Ok([one(0)?, one(1)?, one(2)?])
+}
+
+/// Bytes of the system as a C string; what has a NUL can't come from it.
+pub fn c_string(text: impl AsRef<OsStr>) -> Result<CString, Error> {
+    CString::new(text.as_ref().as_bytes())
+        .map_err(|_| Error::Session { what: "take a text with a NUL byte", source: Errno::EINVAL })
+}

@@ -1,0 +1,173 @@
+//! Boxes as they live: their folders and records, and sessions in them.
+//!
+//! ```text
+//! boxes/NAME/record.json   what the box is made of; the profile is read again at each start
+//!            started       there once its first session has begun
+//!            lock          held by the box's pid 1 for as long as its root is in use
+//!            upper  work   the overlay's writable side
+//!            home          the private home folder
+//!            mounts/       writable sides of `mode = "overlay"` mounts
+//!            root          an empty folder to mount on
+//! runtime/NAME.sock        where pid 1 listens; names without a listener are left-overs
+//! ```
+//!
+//! Every session, the first too, is asked of pid 1 over a connection, by the same code (`client`).
+
+pub mod boxes;
+pub mod client;
+mod relay;
+pub mod start;
+mod terminal;
+
+pub use boxes::{Boxes, Record};
+
+use std::io;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+use crate::sandbox::wire::Step;
+use crate::{dirs, sandbox};
+
+/// Why a session or a box verb failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A name that can't be a box's.
+    #[error("`{}` can't be the name of a box (letters, digits, `_`, `.`, `-`; at most 64; a letter or digit first)", .0.escape_debug())]
+    BadName(String),
+    /// No such box.
+    #[error("there is no box `{0}`")]
+    NoSuchBox(String),
+    /// Our own folders.
+    #[error(transparent)]
+    Dirs(#[from] dirs::Error),
+    /// A file of the box can't be used.
+    #[error("cannot {what} {}", .path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The record can't be understood.
+    #[error("the record of box `{name}` is damaged: {why}")]
+    Record {
+        /// The box.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The record is from a newer devbox.
+    #[error("box `{0}` was made by a newer devbox")]
+    NewerRecord(String),
+    /// The box's start was not over after a long wait.
+    #[error("box `{0}` is being started or ended by another devbox and does not get ready")]
+    Busy(String),
+    /// The box runs and the verb needs it stopped.
+    #[error("box `{0}` is running")]
+    Running(String),
+    /// The sandbox could not be made.
+    #[error("cannot start box `{name}`")]
+    Start {
+        /// The box.
+        name: String,
+        /// Why.
+        source: sandbox::Error,
+    },
+    /// The session's command is not there.
+    #[error("`{}` is not in the box", .0.escape_debug())]
+    NotFound(String),
+    /// The session's command can't be run.
+    #[error("`{}` cannot be executed in the box", .program.escape_debug())]
+    NotExecutable {
+        /// The command.
+        program: String,
+        /// Why.
+        source: Errno,
+    },
+    /// The session could not be set up.
+    #[error("cannot {what} for the session")]
+    Session {
+        /// What was being done.
+        what: &'static str,
+        /// Why.
+        source: Errno,
+    },
+    /// pid 1 went away in the middle.
+    #[error("the box ended while the session ran")]
+    Lost,
+    /// The host's terminal can't be used.
+    #[error("cannot use the terminal")]
+    Terminal(#[source] Errno),
+    /// Removing a tree.
+    #[error("cannot remove box `{name}`")]
+    Remove {
+        /// The box.
+        name: String,
+        /// Why.
+        source: crate::store::Error,
+    },
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoSuchBox(_) => "`devbox ls` lists the boxes there are".into(),
+            Self::NewerRecord(_) => "upgrade devbox, or remove the box with `devbox rm`".into(),
+            Self::Record { name, .. } => {
+                format!("remove the box with `devbox rm {name}`; its files are still in its folder")
+            }
+            Self::Running(name) => format!("`devbox stop {name}` ends it"),
+            Self::Dirs(error) => return error.hint(),
+            Self::Start { source, .. } => return source.hint(),
+            Self::File { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => {
+                "the disk is full: `devbox rm` and `devbox rmi` make room".into()
+            }
+            Self::NotExecutable { source: Errno::ENOENT, .. } => {
+                "the interpreter it names (first line, or the ELF loader) is missing in the image".into()
+            }
+            Self::NotExecutable { source: Errno::ENOEXEC, .. } => {
+                "it is for another machine, or a script without a `#!` line".into()
+            }
+            Self::NotExecutable { source: Errno::EACCES, .. } => "it has no execute permission".into(),
+            Self::Lost => {
+                "another terminal may have stopped it (`devbox stop`), or the kernel killed it for memory"
+                    .into()
+            }
+            _ => return None,
+        })
+    }
+
+    /// Exit code: 127 not found, 126 not executable, 125 else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotFound(_) => 127,
+            Self::NotExecutable { .. } => 126,
+            _ => 125,
+        }
+    }
+
+    /// Words for what pid 1 said about a session's start.
+    fn from_step(step: Step, errno: Errno, program: &str) -> Self {
+        let what = match step {
+            Step::Lookup if errno == Errno::ENOENT => return Self::NotFound(program.to_owned()),
+            Step::Lookup | Step::Exec => {
+                return Self::NotExecutable { program: program.to_owned(), source: errno };
+            }
+            Step::Request => "understand the request",
+            Step::Terminal => "make a terminal",
+            Step::Identity => "become the user",
+            Step::Filter => "load the owner filter",
+            Step::Folder => "enter the working directory",
+        };
+        Self::Session { what, source: errno }
+    }
+}
+
+/// Adds the path and the verb to an input or output error.
+fn at<'a>(what: &'static str, path: &'a std::path::Path) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::File { what, path: path.to_owned(), source }
+}

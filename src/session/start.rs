@@ -1,0 +1,52 @@
+//! Starts a stopped box: lock, socket, clone, and the first session over its own connection.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use crate::plan::Plan;
+use crate::sandbox::wire::Open;
+use crate::sandbox::{self, Ends, Launched, Spec};
+
+use super::{Boxes, Error, client};
+
+/// A box that was just started, with its first session asked for.
+pub struct Started {
+    /// The first session's connection.
+    pub connection: UnixStream,
+    /// Which of 0, 1 and 2 are terminals.
+    pub terminals: u8,
+    /// Its pid 1.
+    pub launched: Launched,
+}
+
+/// Starts the box `name`, whose lock is `lock`, and asks for its first session. `arguments` is the length of the
+/// caller's own argument strings, which pid 1 erases.
+pub fn start(
+    boxes: &Boxes,
+    name: &str,
+    lock: OwnedFd,
+    spec: &Spec,
+    open: Open,
+    arguments: usize,
+) -> Result<Started, Error> {
+    let listener = boxes.listen(name)?;
+    let (ours, theirs) =
+        UnixStream::pair().map_err(super::at("make a connection to", std::path::Path::new(name)))?;
+    let ends = Ends { listener, lock, connection: theirs };
+    let launched = sandbox::launch(spec, ends, arguments)
+        .map_err(|source| Error::Start { name: name.to_owned(), source })?;
+    let terminals = client::ask(&ours, open)?;
+    Ok(Started { connection: ours, terminals, launched })
+}
+
+/// A number that changes with all a running box can't change any more: what its root is made of and where it
+/// lives. Variables, user, command and folder are each session's own.
+pub fn fingerprint(plan: &Plan) -> u64 {
+    let Plan { name, image, platform, ids, driver, home, project, hostname, mounts, network, .. } = plan;
+    let mut hasher = DefaultHasher::new();
+    let text =
+        format!("{:?}", (name, image, platform, ids, driver, home, project, hostname, mounts, network));
+    text.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,220 @@
+//! Processes: clone with namespaces, fork, exec, process attributes.
+
+use std::ffi::{CStr, CString, c_char};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::unistd::Pid;
+
+/// Which side of a clone we are on.
+pub enum Clone {
+    /// The caller, with the child's id and a descriptor for it (pidfd_open(2)).
+    Parent(Pid, OwnedFd),
+    /// The new process.
+    Child,
+}
+
+/// clone(2) as fork: a copy of the caller in new namespaces.
+///
+/// The plain call and not `clone3`: it can do all that is asked of it here, and hosts that filter `clone3` away
+/// need no second path. The caller must have one thread, so that the child may allocate.
+pub fn clone_namespaces(flags: CloneFlags) -> nix::Result<Clone> {
+    debug_assert_eq!(threads(), 1, "the launcher clones with one thread");
+    let mut pidfd: RawFd = -1;
+    let flags =
+        flags.bits() as libc::c_ulong | libc::CLONE_PIDFD as libc::c_ulong | libc::SIGCHLD as libc::c_ulong;
+    // SAFETY: no stack and no shared memory: the child runs on a copy of this stack, like fork. The kernel writes
+    // the descriptor to pidfd before it returns in the parent.
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, &raw mut pidfd, 0_usize, 0_usize) };
+    match Errno::result(result)? {
+        0 => Ok(Clone::Child),
+        pid => {
+            // SAFETY: CLONE_PIDFD gave us this descriptor; nobody else has it.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Clone::Parent(Pid::from_raw(pid as libc::pid_t), pidfd))
+        }
+    }
+}
+
+/// fork(2) from a process with one thread.
+pub fn fork() -> nix::Result<nix::unistd::ForkResult> {
+    debug_assert_eq!(threads(), 1, "init forks with one thread");
+    // SAFETY: with one thread no lock can be held by another, so the child may do all the parent may.
+    unsafe { nix::unistd::fork() }
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
+/// Strings as execve(2) wants them: a null-terminated array of pointers.
+pub struct Strings<'a> {
+    pointers: Vec<*const c_char>,
+    _strings: std::marker::PhantomData<&'a CStr>,
+}
+
+impl<'a> Strings<'a> {
+    /// Borrows `strings`.
+    pub fn new(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
+        let mut pointers: Vec<_> = strings.into_iter().map(CStr::as_ptr).collect();
+        pointers.push(std::ptr::null());
+        Self { pointers, _strings: std::marker::PhantomData }
+    }
+}
+
+/// execveat(2) of an open file; returns only on failure.
+pub fn execveat(program: impl AsFd, argv: &Strings<'_>, envp: &Strings<'_>) -> Errno {
+    // SAFETY: both arrays are null-terminated and point at C strings that are borrowed for longer than the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            argv.pointers.as_ptr(),
+            envp.pointers.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    Errno::last()
+}
+
+/// A sealed file in memory that holds a program: memfd_create(2), file sealing in fcntl(2).
+pub fn sealed_program(name: &CStr, bytes: &[u8]) -> nix::Result<OwnedFd> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: name is a C string that outlives the call. MFD_EXEC is new in Linux 6.3 and refused before.
+    let result = unsafe {
+        match Errno::result(libc::memfd_create(name.as_ptr(), flags | libc::MFD_EXEC)) {
+            Err(Errno::EINVAL) => Errno::result(libc::memfd_create(name.as_ptr(), flags)),
+            result => result,
+        }
+    };
+    // SAFETY: the kernel just gave us this descriptor.
+    let file = unsafe { OwnedFd::from_raw_fd(result?) };
+    if nix::unistd::write(&file, bytes)? != bytes.len() {
+        return Err(Errno::EIO);
+    }
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    nix::fcntl::fcntl(
+        &file,
+        nix::fcntl::FcntlArg::F_ADD_SEALS(nix::fcntl::SealFlag::from_bits_retain(seals)),
+    )?;
+    Ok(file)
+}
+
+/// A descriptor of this process by number, taken over by the caller.
+///
+/// Used where descriptors arrive by number: after a clone, the child owns copies of those its parent made for it.
+pub fn adopt(number: RawFd) -> OwnedFd {
+    // SAFETY: callers pass numbers that were put in place for them and that no other owner in this process has.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// dup2(2) onto a standard descriptor; without close-on-exec.
+pub fn duplicate_to(source: impl AsFd, number: RawFd) -> nix::Result<()> {
+    debug_assert!((0..3).contains(&number));
+    // SAFETY: 0, 1 and 2 have no owner in this process; replacing them is what callers are here for.
+    Errno::result(unsafe { libc::dup2(source.as_fd().as_raw_fd(), number) }).map(drop)
+}
+
+/// Standard descriptors, which outlive every caller.
+pub fn standard(number: RawFd) -> BorrowedFd<'static> {
+    debug_assert!((0..3).contains(&number));
+    // SAFETY: 0, 1 and 2 are never closed by this program, only replaced (dup2).
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Gives a signal its default action again.
+pub fn reset_signal(signal: nix::sys::signal::Signal) -> nix::Result<()> {
+    // SAFETY: the default action runs no code of ours.
+    unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }.map(drop)
+}
+
+/// Nobody may trace this process, read its memory or its `/proc` links (prctl(2), PR_SET_DUMPABLE).
+pub fn set_undumpable() -> nix::Result<()> {
+    nix::sys::prctl::set_dumpable(false)
+}
+
+/// Drops the ambient and inheritable sets and every capability from this process for good (capabilities(7)).
+pub fn drop_capabilities() -> nix::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    /// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`.
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = Header { version: VERSION_3, pid: 0 };
+    let none = [0_u32; 6];
+    // SAFETY: version 3 reads a header and two sets of three words, which is what is passed.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
+    Errno::result(result).map(drop)
+}
+
+/// Ends this process now, without anything that runs at exit: for children that share nothing but a copy.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit runs no code of this process.
+    unsafe { libc::_exit(status) }
+}
+
+/// Closes every descriptor from 3 up but `kept`.
+///
+/// Only for a child after a clone, which owns copies of all of them and uses none but `kept` from here on.
+pub fn close_all_but<const N: usize>(kept: [RawFd; N]) -> nix::Result<()> {
+    let mut kept = kept.map(|number| number as libc::c_uint);
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept {
+        close_range(first, number.saturating_sub(1))?;
+        first = number + 1;
+    }
+    close_range(first, libc::c_uint::MAX)
+}
+
+/// close_range(2) (Linux 5.9).
+fn close_range(first: libc::c_uint, last: libc::c_uint) -> nix::Result<()> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: no pointers; see `close_all_but` for who owns the descriptors.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    Errno::result(result).map(drop)
+}
+
+/// Overwrites this process's argument strings, which `/proc/PID/cmdline` shows to everybody.
+///
+/// `length` is the sum of the arguments' lengths with their NULs, as they were at the start.
+pub fn erase_arguments(length: usize) {
+    unsafe extern "C" {
+        static program_invocation_name: *mut c_char;
+    }
+    // SAFETY: the C library points program_invocation_name at argv[0], and execve(2) lays the arguments out one
+    // after the other from there; the caller measured them. Nothing reads them again in this process.
+    unsafe {
+        let first = program_invocation_name;
+        if !first.is_null() {
+            std::ptr::write_bytes(first, 0, length);
+        }
+    }
+}
+
+/// Brings up the loopback device of this network namespace (netdevice(7)).
+pub fn bring_loopback_up() -> nix::Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: ifreq is plain data for which all zeroes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as c_char;
+    request.ifr_name[1] = b'o' as c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    // SAFETY: SIOCSIFFLAGS reads one ifreq.
+    let result = unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
+    Errno::result(result).map(drop)
+}
+
+/// Owned copies of strings, ready for `Strings`.
+pub fn c_strings<I: IntoIterator<Item = S>, S: Into<Vec<u8>>>(
+    strings: I,
+) -> Result<Vec<CString>, std::ffi::NulError> {
+    strings.into_iter().map(CString::new).collect()
+}

@@ -1,0 +1,238 @@
+//! The calls the shim makes, the program's entry point, and its arguments, straight from the kernel.
+
+use core::arch::{asm, global_asm};
+use core::ffi::{CStr, c_char};
+
+pub const ENOENT: i32 = 2;
+pub const EINVAL: i32 = 22;
+
+#[cfg(target_arch = "x86_64")]
+mod number {
+    pub const WRITE: usize = 1;
+    pub const CLOSE: usize = 3;
+    pub const EXECVE: usize = 59;
+    pub const EXIT_GROUP: usize = 231;
+    pub const GETUID: usize = 102;
+    pub const GETGID: usize = 104;
+    pub const UNSHARE: usize = 272;
+    pub const OPENAT: usize = 257;
+    pub const PRCTL: usize = 157;
+    pub const SECCOMP: usize = 317;
+    pub const CHDIR: usize = 80;
+    pub const FCNTL: usize = 72;
+}
+
+#[cfg(target_arch = "aarch64")]
+mod number {
+    pub const WRITE: usize = 64;
+    pub const CLOSE: usize = 57;
+    pub const EXECVE: usize = 221;
+    pub const EXIT_GROUP: usize = 94;
+    pub const GETUID: usize = 174;
+    pub const GETGID: usize = 176;
+    pub const UNSHARE: usize = 97;
+    pub const OPENAT: usize = 56;
+    pub const PRCTL: usize = 167;
+    pub const SECCOMP: usize = 277;
+    pub const CHDIR: usize = 49;
+    pub const FCNTL: usize = 25;
+}
+
+#[cfg(target_arch = "x86_64")]
+global_asm!(".globl _start", "_start:", "mov rdi, rsp", "and rsp, -16", "call {start}", "ud2", start = sym super::start);
+
+#[cfg(target_arch = "aarch64")]
+global_asm!(".globl _start", "_start:", "mov x0, sp", "and sp, x0, #-16", "bl {start}", "brk #1", start = sym super::start);
+
+/// Four arguments and a zero: prctl(2) insists on the fifth.
+#[cfg(target_arch = "x86_64")]
+fn call(number: usize, arguments: [usize; 4]) -> isize {
+    let result;
+    // SAFETY: each caller below passes what its call takes; rcx and r11 are all the kernel changes besides rax.
+    unsafe {
+        asm!("syscall", inlateout("rax") number => result, in("rdi") arguments[0], in("rsi") arguments[1],
+             in("rdx") arguments[2], in("r10") arguments[3], in("r8") 0_usize, lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
+
+#[cfg(target_arch = "aarch64")]
+fn call(number: usize, arguments: [usize; 4]) -> isize {
+    let result;
+    // SAFETY: each caller below passes what its call takes; x0 is all the kernel changes.
+    unsafe {
+        asm!("svc 0", in("x8") number, inlateout("x0") arguments[0] => result, in("x1") arguments[1],
+             in("x2") arguments[2], in("x3") arguments[3], in("x4") 0_usize, options(nostack));
+    }
+    result
+}
+
+fn checked(result: isize) -> Result<usize, i32> {
+    if result < 0 { Err(-result as i32) } else { Ok(result as usize) }
+}
+
+pub fn exit(status: i32) -> ! {
+    call(number::EXIT_GROUP, [status as usize, 0, 0, 0]);
+    loop {}
+}
+
+pub fn write(fd: i32, bytes: &[u8]) {
+    call(number::WRITE, [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0]);
+}
+
+/// Opens with O_CLOEXEC and the given flags.
+pub fn open(path: &CStr, flags: usize) -> Result<i32, i32> {
+    const AT_FDCWD: isize = -100;
+    const O_CLOEXEC: usize = 0o2_000_000;
+    checked(call(number::OPENAT, [AT_FDCWD as usize, path.as_ptr() as usize, flags | O_CLOEXEC, 0]))
+        .map(|fd| fd as i32)
+}
+
+pub fn close(fd: i32) {
+    call(number::CLOSE, [fd as usize, 0, 0, 0]);
+}
+
+/// Returns only on failure.
+pub fn execve(program: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> i32 {
+    checked(call(number::EXECVE, [program as usize, argv as usize, envp as usize, 0])).err().unwrap_or(EINVAL)
+}
+
+pub fn ids() -> (u32, u32) {
+    (call(number::GETUID, [0; 4]) as u32, call(number::GETGID, [0; 4]) as u32)
+}
+
+pub fn chdir(path: *const c_char) -> Result<usize, i32> {
+    checked(call(number::CHDIR, [path as usize, 0, 0, 0]))
+}
+
+pub fn close_on_exec(fd: i32) {
+    const F_SETFD: usize = 2;
+    const FD_CLOEXEC: usize = 1;
+    call(number::FCNTL, [fd as usize, F_SETFD, FD_CLOEXEC, 0]);
+}
+
+pub fn unshare_user() -> Result<usize, i32> {
+    const CLONE_NEWUSER: usize = 0x1000_0000;
+    checked(call(number::UNSHARE, [CLONE_NEWUSER, 0, 0, 0]))
+}
+
+/// Loads the filter of `fakeroot`; without SPEC_ALLOW older kernels slow the whole process down.
+pub fn load_filter() -> Result<usize, i32> {
+    const PR_SET_NO_NEW_PRIVS: usize = 38;
+    const SECCOMP_SET_MODE_FILTER: usize = 1;
+    const SECCOMP_FILTER_FLAG_SPEC_ALLOW: usize = 4;
+    let program = super::fakeroot::Program::new();
+    checked(call(number::PRCTL, [PR_SET_NO_NEW_PRIVS, 1, 0, 0]))?;
+    let program = &raw const program as usize;
+    checked(call(number::SECCOMP, [SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, program, 0]))
+}
+
+/// argc, argv and envp as execve(2) left them; they stay where they are for the life of the process.
+pub struct Arguments {
+    count: usize,
+    argv: *const *const c_char,
+}
+
+impl Arguments {
+    pub fn from_stack(stack: *const usize) -> Self {
+        // SAFETY: the kernel puts argc at the top of a new program's stack, then argv, NULL, envp, NULL.
+        unsafe { Self { count: *stack, argv: stack.add(1).cast() } }
+    }
+
+    pub fn pointer(&self, index: usize) -> Option<*const c_char> {
+        // SAFETY: index is below argc.
+        (index < self.count).then(|| unsafe { *self.argv.add(index) })
+    }
+
+    pub fn get(&self, index: usize) -> Option<&'static [u8]> {
+        // SAFETY: each of argc pointers is a C string that is never changed.
+        self.pointer(index).map(|text| unsafe { CStr::from_ptr(text) }.to_bytes())
+    }
+
+    /// The arguments from `index` on, null-terminated.
+    pub fn after(&self, index: usize) -> *const *const c_char {
+        // SAFETY: at most argc, where the null is.
+        unsafe { self.argv.add(index.min(self.count)) }
+    }
+
+    pub fn environment(&self) -> *const *const c_char {
+        // SAFETY: envp follows the null behind argv.
+        unsafe { self.argv.add(self.count + 1) }
+    }
+
+    /// The value of a variable, a C string.
+    pub fn variable(&self, name: &[u8]) -> Option<&'static CStr> {
+        let mut index = 0;
+        loop {
+            // SAFETY: envp is null-terminated and each pointer before the null is a C string.
+            let entry = unsafe { *self.environment().add(index) };
+            if entry.is_null() {
+                return None;
+            }
+            let text = unsafe { CStr::from_ptr(entry) };
+            if let Some(rest) = text.to_bytes_with_nul().strip_prefix(name)
+                && rest[0] == b'='
+            {
+                return CStr::from_bytes_with_nul(&rest[1..]).ok();
+            }
+            index += 1;
+        }
+    }
+}
+
+// The compiler calls these for copies; there is no C library to bring them.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
+    let mut index = 0;
+    while index < count {
+        // SAFETY: the caller vouches for both ranges; volatile keeps this from becoming a call of itself.
+        unsafe { to.add(index).write_volatile(*from.add(index)) };
+        index += 1;
+    }
+    to
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
+    let mut index = 0;
+    while index < count {
+        // SAFETY: the caller vouches for the range.
+        unsafe { to.add(index).write_volatile(byte as u8) };
+        index += 1;
+    }
+    to
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn strlen(text: *const u8) -> usize {
+    let mut length = 0;
+    // SAFETY: the caller vouches for a NUL.
+    while unsafe { text.add(length).read_volatile() } != 0 {
+        length += 1;
+    }
+    length
+}
+
+/// Named by the precompiled `core`; with `panic=abort` nobody calls it.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, count: usize) -> i32 {
+    // SAFETY: as the caller's.
+    unsafe { memcmp(a, b, count) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, count: usize) -> i32 {
+    let mut index = 0;
+    while index < count {
+        // SAFETY: the caller vouches for both ranges.
+        let (x, y) = unsafe { (a.add(index).read_volatile(), b.add(index).read_volatile()) };
+        if x != y {
+            return i32::from(x) - i32::from(y);
+        }
+        index += 1;
+    }
+    0
+}

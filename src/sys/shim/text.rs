@@ -1,0 +1,60 @@
+//! Bytes without a library: names, numbers, and C strings put together in a fixed buffer.
+
+use core::ffi::CStr;
+
+pub fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+pub fn number(digits: &[u8]) -> i32 {
+    digits.iter().fold(0, |value: i32, digit| value.wrapping_mul(10).wrapping_add(i32::from(digit.wrapping_sub(b'0'))))
+}
+
+/// A growing C string of at most N bytes; what does not fit makes it unusable, never cut.
+pub struct Text<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Text<N> {
+    pub const fn new() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+
+    pub fn add(&mut self, part: &[u8]) -> &mut Self {
+        for byte in part {
+            if self.len < N {
+                self.bytes[self.len] = *byte;
+            }
+            self.len += 1;
+        }
+        self
+    }
+
+    pub fn add_number(&mut self, mut value: u32) -> &mut Self {
+        let mut digits = [0; 10];
+        let mut start = digits.len();
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                return self.add(&digits[start..]);
+            }
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len.min(N)]
+    }
+
+    /// None when it does not fit.
+    pub fn c_str(&mut self) -> Option<&CStr> {
+        *self.bytes.get_mut(self.len)? = 0;
+        CStr::from_bytes_with_nul(&self.bytes[..=self.len]).ok()
+    }
+}
