@@ -155,7 +155,7 @@ impl Opening<'_> {
                 let platform: Platform = self.plan.platform.parse()?;
                 let progress = self.ui.pulling(&reference.to_string());
                 let request = pull::Request { reference: &reference, platform: &platform };
-                let pulled = pull::pull(&store, self.dirs, &request, &progress)?;
+                let pulled = pull::pull(&store, self.dirs, request, &progress)?;
                 drop(progress);
                 store.image(&pulled.manifest_digest)?.ok_or_else(|| Error::Vanished(reference.to_string()))?
             }
