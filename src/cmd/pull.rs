@@ -9,7 +9,7 @@ use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::pull;
 use crate::store::Store;
-use crate::ui::{Ui, size};
+use crate::ui::{Ui, count, size};
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PullArgs) -> Result<ExitCode, Error> {
     let platform = match &args.platform {
@@ -28,11 +28,9 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PullArgs) -> Result<ExitCode, Err
         let pulled = pulled?;
         ui.line(&pulled.manifest_digest.to_string())?;
         ui.note(&match pulled.layers_fetched {
-            _ if pulled.unchanged => format!("{reference} is up to date"),
-            0 => format!("{reference}: every layer was here already"),
-            layers => format!("{reference}: {layers} layers, {} fetched", size(pulled.bytes)),
+            0 => format!("{reference} is up to date"),
+            layers => format!("{reference}: {}, {} fetched", count(layers, "layer"), size(pulled.bytes)),
         });
     }
-    super::sync_later(&store)?;
     Ok(ExitCode::SUCCESS)
 }
