@@ -22,8 +22,10 @@ use crate::sys;
 use crate::sys::fd;
 
 mod folders;
+mod handles;
 mod name;
 mod place;
+mod settle;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -54,7 +56,7 @@ pub(super) fn unpack(
     }
     let (diff_id, bytes) = archive.finish()?;
     let Unpack { folders, mut index, mut tally, .. } = unpack;
-    (tally.whiteouts, tally.opaque_root) = folders.finish(&mut Whiteouts::Devices, |path, count| {
+    (tally.whiteouts, tally.opaque_root) = folders.settle(&mut Whiteouts::Devices, |path, count| {
         tally.implied_folders += count;
         index.implied(path, count)
     })?;
