@@ -68,7 +68,7 @@ pub(super) fn unpack(
 fn make_tree(folder: BorrowedFd<'_>) -> Result<(OwnedFd, u32), sys::Error> {
     fd::mkdirat(folder, b"tree", 0o777)?;
     let tree = fd::open_folder(folder, b"tree")?;
-    let masked = 0o777 & !fd::statx(tree.as_fd())?.mode;
+    let masked = 0o777 & !fd::mode(tree.as_fd())?;
     fd::fchmod(tree.as_fd(), 0o700)?;
     Ok((tree, masked))
 }
