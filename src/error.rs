@@ -61,6 +61,9 @@ pub enum Error {
     /// An image was removed while it was about to be used.
     #[error("the image `{0}` was removed by another devbox just after it was fetched")]
     Vanished(String),
+    /// No second process for what is done in the background.
+    #[error("cannot start a process in the background")]
+    Background(#[source] io::Error),
     /// The beginning of a digest fits more than one image.
     #[error("more than one image's digest begins with `{}`", .name.escape_debug())]
     Ambiguous {
@@ -104,7 +107,7 @@ impl Error {
             Self::Platform(_) => Some("for example `linux/amd64` or `linux/arm64`".into()),
             Self::Ambiguous { .. } => Some("give more of its digits; `devbox images` shows twelve".into()),
             Self::Box { .. } => Some("`devbox rm` takes a broken box away".into()),
-            Self::Output(_) | Self::ManPage { .. } => None,
+            Self::Output(_) | Self::Background(_) | Self::ManPage { .. } => None,
         }
     }
 

@@ -24,6 +24,8 @@ use crate::error::Error;
 use crate::plan::{Flags, Host, Ids, Plan, User};
 use crate::probe;
 use crate::profile::{self, Found};
+use crate::store::Store;
+use crate::sys::process;
 use crate::ui::Ui;
 
 /// Carries out one command line and gives the process's exit code.
@@ -68,4 +70,9 @@ fn may_need_many_ids(found: &Found, flags: &Flags) -> bool {
     let ids = flags.ids.or(found.profile.ids);
     let user = flags.user.as_ref().or(found.profile.user.as_ref());
     ids == Some(Ids::Full) || (ids != Some(Ids::Single) && !matches!(user, None | Some(User::Me)))
+}
+
+/// Marks fetched layers durable when the disk has them, in the background: until then they count for this boot.
+fn sync_later(store: &Store) -> Result<(), Error> {
+    process::in_background(|| drop(store.sync())).map_err(|errno| Error::Background(errno.into()))
 }

@@ -157,6 +157,7 @@ impl Opening<'_> {
                 let request = pull::Request { reference: &reference, platform: &platform };
                 let pulled = pull::pull(&store, self.dirs, request, &progress)?;
                 drop(progress);
+                super::sync_later(&store)?;
                 store.image(&pulled.manifest_digest)?.ok_or_else(|| Error::Vanished(reference.to_string()))?
             }
         };

@@ -1,0 +1,114 @@
+//! Wrong input and a hostile machine: each gets a clear refusal, 125, and nothing is lost.
+
+use std::fs;
+
+use crate::harness::registry::Registry;
+use crate::harness::{Image, Packing, Test};
+
+#[test]
+fn user_namespaces_forbidden() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    test.sh("echo kept >~/kept").ok();
+    let script = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$0\" \"$@\"";
+    let said = test.under(["unshare", "-Ur", "sh", "-c", script], ["run", "--", "true"]).output();
+    said.refused(&["user namespace", "max_user_namespaces"]);
+    let doctor = test.under(["unshare", "-Ur", "sh", "-c", script], ["doctor"]).output();
+    assert!(doctor.code != 0 && doctor.text().contains("max_user_namespaces"), "{doctor}");
+    test.sh("cat ~/kept").ok().prints("kept");
+}
+
+#[test]
+fn disk_full_while_pulling() {
+    needs!(boxes, images);
+    let noise: String =
+        (0..400_000).map(|number: u32| format!("{:08x}", number.wrapping_mul(2_654_435_761))).collect();
+    let listing: String = (0..8).map(|number| format!("f 644 srv/big{number} {noise}\n")).collect();
+    let reference = Registry::open().push("big:1", &Image::busybox().layer(&listing, Packing::Plain));
+    let test = Test::new();
+    // A small file system in a namespace of its own; then a look at what is left there.
+    let script = "mount -t tmpfs -o size=8m none \"$XDG_DATA_HOME\" || exit 99; \"$0\" \"$@\"; code=$?
+        \"$0\" images --format json; ls -A \"$XDG_DATA_HOME/devbox/store/staging\"; exit $code";
+    let said = test.under(["unshare", "-Urm", "sh", "-c", script], ["pull", &reference]).output();
+    let said = said.fails(125).prints("[]").says(&["error: ", "big:1", "no space"]);
+    assert!(!said.stderr.contains("panicked"), "{said}");
+}
+
+#[test]
+fn what_is_not_ours_is_refused() {
+    let test = Test::new();
+    let store = test.write("data/devbox/store/version", "999\n");
+    test.devbox(["images"]).output().refused(&["999"]);
+    fs::remove_file(store).unwrap();
+    fs::remove_dir_all(test.path("data/devbox/store")).unwrap();
+    fs::write(test.path("data/devbox/store"), "a file").unwrap();
+    test.devbox(["images"]).output().refused(&["store"]);
+}
+
+#[test]
+fn an_images_traps_are_not_stepped_into() {
+    needs!(boxes, images);
+    let registry = Registry::open();
+    let up = "../".repeat(12);
+    let test = Test::new();
+    let target = test.write("home/victim", "mine\n");
+    let out = target.parent().unwrap().display().to_string();
+    for (number, listing) in [
+        format!("l dev {out}\nl proc {out}\nl sys {out}\nl tmp {out}"),
+        format!("l etc {out}"),
+        format!("l etc/resolv.conf {out}/victim\nl etc/hosts {up}{out}/victim\nl etc/hostname {out}/victim"),
+        "p 644 etc/passwd\np 644 etc/group\np 644 etc/resolv.conf".to_owned(),
+        format!("l home {out}\nl run {out}\nl root {out}"),
+        "f 644 etc/passwd \\0\\0:::::\\nroot\\n:x\\n\\n".to_owned(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let image = Image::busybox().layer(&listing, Packing::Gzip);
+        let reference = registry.push(&format!("trap:{number}"), &image);
+        let ran = test.devbox(["run", "--rm", "--image", &reference, "--", "echo", "ran"]).output();
+        assert!(ran.code == 0 || ran.code == 125, "{listing}: {ran}");
+        assert!(!ran.stderr.contains("panicked"), "{ran}");
+        assert_eq!(fs::read_to_string(&target).unwrap(), "mine\n", "{listing}");
+        let left: Vec<_> = fs::read_dir(&out).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(left.len(), 2, "{listing}: {left:?}");
+    }
+}
+
+#[test]
+fn a_working_folder_that_is_none() {
+    needs!(boxes, images);
+    let test = Test::new();
+    let registry = Registry::open();
+    for folder in ["/proc/self/fd/3", "/proc/self/fd/9/../..", "/etc/passwd", "/no/such/folder"] {
+        let image = Image::busybox().set("WorkingDir", folder.into());
+        let reference = registry.push("workdir:1", &image);
+        test.devbox(["pull", &reference]).output().ok();
+        let said = test.devbox(["run", "--rm", "--image", &reference, "--", "pwd"]).output();
+        assert!(said.code == 125 || said.text().trim_end() == folder, "{folder}: {said}");
+        test.devbox(["run", "--rm", "--image", &reference, "-w", folder, "--", "pwd"])
+            .output()
+            .refused(&[folder]);
+    }
+}
+
+#[test]
+fn broken_records_are_refused_not_misread() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    test.sh("true").ok();
+    let folder = test.path("data/devbox/boxes/demo");
+    for entry in fs::read_dir(&folder).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+        let path = entry.path();
+        let whole = fs::read(&path).unwrap();
+        for bad in [&b""[..], b"\0\0", b"{\"name\":\"x\"", &[0xff; 9]] {
+            fs::write(&path, bad).unwrap();
+            let said = test.sh("true");
+            assert!(said.code == 0 || said.code == 125, "{}: {said}", path.display());
+            assert!(!said.stderr.contains("panicked"), "{}: {said}", path.display());
+            test.devbox(["ls"]).output();
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    test.sh("echo whole").ok().prints("whole");
+}

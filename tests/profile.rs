@@ -1,0 +1,97 @@
+//! Profiles: found where they should be, read strictly, refused with file, line, column and a suggestion.
+
+use crate::harness::Test;
+
+const BUILT_IN: &[&str] = &["host", "rust-env", "node-env", "python-env", "go-env", "c-env", "debian"];
+
+#[test]
+fn built_in_ones_are_listed_and_plan() {
+    let test = Test::new();
+    test.devbox(["profiles"]).output().ok().lists(BUILT_IN).lists(&["built in"]);
+    for name in BUILT_IN {
+        let plan = test.devbox(["plan", "--format", "json", name]).output().ok().json();
+        assert!(plan["image"].is_string() || plan["image"].is_object(), "{plan}");
+    }
+}
+
+#[test]
+fn faults_are_shown_where_they_are() {
+    let test = Test::new();
+    for (toml, place, parts) in [
+        ("image = \"debian\"\nimgae = 1\n", ":2:1", &["imgae", "image"][..]),
+        ("image = 3\n", ":1:9", &["image = 3"]),
+        ("this is not TOML\n", ":1:", &["this is not TOML"]),
+        ("user = \"me\"\nids = \"double\"\n", ":2:7", &["ids = \"double\"", "single"]),
+        ("[[mounts]]\ntarget = \"/x\"\nmode = \"rx\"\n", ":3:8", &["rx", "ro"]),
+        ("image = \"de bian\"\n", ":1:9", &["de bian"]),
+        ("name = \"../up\"\n", ":1:8", &["../up"]),
+        ("image = \"a\"\nimage = \"b\"\n", ":2:1", &["image"]),
+        ("extends = [\"nowhere\"]\n", ":1:", &["nowhere"]),
+    ] {
+        test.project_file(toml);
+        let said = test.devbox(["plan"]).output().refused(parts).says(&[&format!("devbox.toml{place}")]);
+        assert!(!said.stderr.contains('\u{1b}'), "{said}");
+    }
+}
+
+#[test]
+fn work_not_built_yet_is_refused_not_ignored() {
+    let test = Test::new();
+    for toml in [
+        "isolation = \"untrusted\"\n",
+        "[setup]\npackages = [\"clang\"]\n",
+        "[network]\nmode = \"private\"\n",
+        "[limits]\nmemory = \"4GiB\"\n",
+        "image = \"dir:/srv/root\"\n",
+        "driver = \"copy\"\n",
+    ] {
+        test.project_file(toml);
+        test.devbox(["plan"]).output().refused(&["devbox.toml:", "not"]);
+    }
+}
+
+#[test]
+fn project_files_are_found_upward_and_not_above_home() {
+    let test = Test::new();
+    let deep = test.project().join("src/deep");
+    std::fs::create_dir_all(&deep).unwrap();
+    test.project_file("image = \"host\"\nname = \"from-project\"\n");
+    test.devbox(["plan"])
+        .cwd(&deep)
+        .output()
+        .ok()
+        .lists(&["from-project", &test.project().display().to_string()]);
+
+    test.write("devbox.toml", "name = \"above-home\"\n");
+    std::fs::remove_file(test.project().join("devbox.toml")).unwrap();
+    let plan = test.devbox(["plan"]).output().ok();
+    assert!(!plan.text().contains("above-home"), "{plan}");
+}
+
+#[test]
+fn extends_and_layers_add_up() {
+    let test = Test::new();
+    test.profile("base", "image = \"host\"\nshell = \"dash\"\n[env]\nA = \"base\"\nB = \"base\"\n");
+    test.project_file("extends = [\"base\"]\nname = \"top\"\n[env]\nB = \"project\"\n");
+    let plan = test.devbox(["plan", "--format", "json", "-e", "C=flag"]).output().ok().json();
+    assert_eq!((&plan["name"], &plan["shell"]), (&"top".into(), &"dash".into()));
+    assert_eq!(plan["env"], serde_json::json!({ "A": "base", "B": "project", "C": "flag" }));
+
+    test.profile("one", "extends = [\"two\"]\n");
+    test.profile("two", "extends = [\"one\"]\n");
+    test.devbox(["plan", "one"]).output().refused(&["one", "two"]);
+    test.devbox(["plan", "rust-evn"]).output().refused(&["rust-evn", "rust-env"]);
+}
+
+#[test]
+fn a_project_that_reaches_out_is_refused_without_a_terminal() {
+    let test = Test::new();
+    for toml in [
+        "image = \"host\"\n[[mounts]]\nsource = \"~/.ssh\"\ntarget = \"/mnt\"\nmode = \"ro\"\n",
+        "image = \"host\"\nhome = \"host\"\n",
+        "image = \"host\"\n[env-from-host]\nnames = [\"TOKEN\"]\n",
+    ] {
+        test.project_file(toml);
+        test.devbox(["run", "--", "true"]).env("TOKEN", "s3cret").output().refused(&["devbox.toml"]);
+    }
+}
