@@ -61,6 +61,14 @@ pub enum Error {
     /// An image was removed while it was about to be used.
     #[error("the image `{0}` was removed by another devbox just after it was fetched")]
     Vanished(String),
+    /// A box of this name belongs to another project.
+    #[error("box `{name}` belongs to the project of {file}")]
+    OtherProject {
+        /// The box.
+        name: String,
+        /// The other project's profile.
+        file: String,
+    },
     /// No second process for what is done in the background.
     #[error("cannot start a process in the background")]
     Background(#[source] io::Error),
@@ -100,6 +108,10 @@ impl Error {
             Self::Pull(error) => error.hint(),
             Self::Session(error) => error.hint(),
             Self::Rootfs(error) => error.hint(),
+            Self::OtherProject { .. } => Some(
+                "give this project's box a name of its own: `name = \"…\"` in its devbox.toml, or `--name`"
+                    .into(),
+            ),
             Self::Config(_) | Self::Vanished(_) => Some("`devbox pull` fetches the image again".into()),
             Self::Reference(_) => {
                 Some("for example `debian:bookworm` or `registry.example/team/app@sha256:…`".into())

@@ -23,7 +23,8 @@ use crate::dirs::{self, Dirs};
 use crate::error::Error;
 use crate::plan::{Flags, Host, Ids, Plan, User};
 use crate::probe;
-use crate::profile::{self, Found};
+use crate::profile::{self, Found, Selector};
+use crate::session::Boxes;
 use crate::store::Store;
 use crate::sys::process;
 use crate::ui::Ui;
@@ -50,9 +51,13 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
 }
 
 /// The plan for someone who named `target`, and the host it was made for.
-fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Result<(Plan, Host), Error> {
+fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, mut flags: PlanFlags) -> Result<(Plan, Host), Error> {
     let mut host = probe::host(dirs)?;
-    let selector = flags.selector(target);
+    let selector = match target {
+        Some(name) if flags.profile.is_none() => remembered(dirs, name, &mut flags)?,
+        _ => None,
+    }
+    .unwrap_or_else(|| flags.selector(target));
     let found = profile::find(dirs, &selector, &host.cwd)?;
     for origin in &found.origins {
         ui.detail(&format!("profile `{}`, {}", origin.name, origin.from));
@@ -63,6 +68,26 @@ fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Resu
     let lookup = |name: &str| dirs::variable(name)?.into_string().ok();
     let plan = crate::plan::make(&found, &flags, &host, &lookup)?;
     Ok((plan, host))
+}
+
+/// When `name` is a box there is: the profile it was made from, which is read again, and its name among the flags.
+fn remembered(dirs: &Dirs, name: &str, flags: &mut PlanFlags) -> Result<Option<Selector>, Error> {
+    let Some(record) = Boxes::new(dirs).load(name)? else { return Ok(None) };
+    flags.name.get_or_insert(record.name);
+    Ok(Some(match record.profiles.last() {
+        Some(origin) if origin.from.starts_with('/') => Selector::File(origin.from.clone().into()),
+        Some(origin) => Selector::Name(origin.name.clone()),
+        // Made by `--image` alone.
+        None => {
+            if flags.image.is_none() {
+                flags.image = record.image.parse().ok();
+            }
+            if flags.project.is_none() && !flags.no_project {
+                flags.project = record.project;
+            }
+            Selector::Nothing
+        }
+    }))
 }
 
 /// True when the plan could come to `ids = "full"`, so that it matters whether the host has what that takes.

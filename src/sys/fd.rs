@@ -152,7 +152,7 @@ pub fn utimensat(dir: BorrowedFd<'_>, name: &[u8], modified: &TimeSpec) -> Resul
 
 /// Sets an extended attribute of an open file or folder. `name` must be free of NUL.
 pub fn fsetxattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Error> {
-    let c_name = std::ffi::CString::new(name).map_err(|_| failed("fsetxattr", name, Errno::EINVAL))?;
+    let c_name = CString::new(name).map_err(|_| failed("fsetxattr", name, Errno::EINVAL))?;
     // SAFETY: the descriptor is open, the name ends in NUL, and the value is read within its length.
     let result =
         unsafe { libc::fsetxattr(fd.as_raw_fd(), c_name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
