@@ -61,6 +61,17 @@ pub enum Error {
     /// An image was removed while it was about to be used.
     #[error("the image `{0}` was removed by another devbox just after it was fetched")]
     Vanished(String),
+    /// A box of this name belongs to another project.
+    #[error("box `{name}` belongs to the project of {file}")]
+    OtherProject {
+        /// The box.
+        name: String,
+        /// The other project's profile.
+        file: String,
+    },
+    /// No second process for what is done in the background.
+    #[error("cannot start a process in the background")]
+    Background(#[source] io::Error),
     /// The beginning of a digest fits more than one image.
     #[error("more than one image's digest begins with `{}`", .name.escape_debug())]
     Ambiguous {
@@ -97,6 +108,10 @@ impl Error {
             Self::Pull(error) => error.hint(),
             Self::Session(error) => error.hint(),
             Self::Rootfs(error) => error.hint(),
+            Self::OtherProject { .. } => Some(
+                "give this project's box a name of its own: `name = \"…\"` in its devbox.toml, or `--name`"
+                    .into(),
+            ),
             Self::Config(_) | Self::Vanished(_) => Some("`devbox pull` fetches the image again".into()),
             Self::Reference(_) => {
                 Some("for example `debian:bookworm` or `registry.example/team/app@sha256:…`".into())
@@ -104,7 +119,7 @@ impl Error {
             Self::Platform(_) => Some("for example `linux/amd64` or `linux/arm64`".into()),
             Self::Ambiguous { .. } => Some("give more of its digits; `devbox images` shows twelve".into()),
             Self::Box { .. } => Some("`devbox rm` takes a broken box away".into()),
-            Self::Output(_) | Self::ManPage { .. } => None,
+            Self::Output(_) | Self::Background(_) | Self::ManPage { .. } => None,
         }
     }
 

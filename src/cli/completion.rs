@@ -3,7 +3,7 @@
 //! A script runs `DEVBOX_COMPLETE=INDEX devbox WORD...` with the words of the line so far, and reads one
 //! `candidate<TAB>help` a line. All that can be completed is known from the definitions in this module.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::{CommandFactory as _, ValueEnum};
 use clap_complete::engine;
@@ -48,8 +48,14 @@ fn candidates(words: &[OsString], index: usize) -> String {
         return String::new();
     }
     let found = engine::complete(&mut Cli::command(), words.to_vec(), index, folder.as_deref());
+    let mut found = found.unwrap_or_default();
+    let is_flag = |word: &OsStr| word.as_encoded_bytes().starts_with(b"-");
+    // who did not begin a flag is after a name, where there are names
+    if !is_flag(&words[index]) && found.iter().any(|candidate| !is_flag(candidate.get_value())) {
+        found.retain(|candidate| !is_flag(candidate.get_value()));
+    }
     let mut text = String::new();
-    for candidate in found.unwrap_or_default() {
+    for candidate in found {
         let value = candidate.get_value().to_string_lossy();
         // a name that would act on the terminal is not worth completing
         if value.chars().any(char::is_control) {
@@ -81,7 +87,7 @@ mod tests {
         for verb in ["enter", "run", "ls", "plan", "doctor"] {
             assert!(verbs.contains(&verb.to_owned()), "{verbs:?}");
         }
-        assert!(!verbs.contains(&"man".to_owned()), "{verbs:?}");
+        assert!(!verbs.iter().any(|verb| verb == "man" || verb.starts_with('-')), "{verbs:?}");
         assert_eq!(complete("devbox ent"), ["enter"]);
         assert_eq!(complete("devbox enter --netw"), ["--network"]);
         assert_eq!(complete("devbox enter --network "), ["host", "none"]);
@@ -101,5 +107,37 @@ mod tests {
             assert!(script.contains(ASKED) && script.contains(" devbox "), "{shell:?}");
             assert!(!script.contains("/devbox"), "{shell:?}");
         }
+    }
+
+    /// The real script in a real bash, with a `devbox` that answers with what it was asked.
+    #[test]
+    fn bash_puts_words_together_again() {
+        const TEST: &str = r#"
+            source "$1"
+            compopt() { :; }
+            devbox() { printf '<%s>\n' "$DEVBOX_COMPLETE" "${@: -1}"; }
+            try() {
+                COMP_LINE=$1 COMP_POINT=${#1} COMPREPLY=()
+                local current=$2
+                shift 2
+                COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+                _devbox devbox "$current"
+                echo "${COMPREPLY[@]//\\/}"
+            }
+            try 'devbox en' en devbox en
+            try 'devbox rm ' '' devbox rm ''
+            try 'devbox rmi a.b/rust:1' 1 devbox rmi a.b/rust : 1
+            try 'devbox rmi localhost:50' 50 devbox rmi localhost : 50
+            try 'devbox  plan --color=al' al devbox plan --color = al
+            try 'devbox -e A=b:c run x' x devbox -e A = b : c run x
+        "#;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/completions/devbox.bash");
+        let run = std::process::Command::new("bash").args(["--norc", "-c", TEST, "bash", script]).output();
+        let run = run.expect("bash is there");
+        assert_eq!(String::from_utf8_lossy(&run.stderr), "");
+        assert_eq!(
+            String::from_utf8_lossy(&run.stdout),
+            "<1> <en>\n<2> <>\n<2> <a.b/rust:1>\n<2> <localhost:50>\n<2> <--color=al>\n<4> <x>\n"
+        );
     }
 }

@@ -23,7 +23,10 @@ use crate::dirs::{self, Dirs};
 use crate::error::Error;
 use crate::plan::{Flags, Host, Ids, Plan, User};
 use crate::probe;
-use crate::profile::{self, Found};
+use crate::profile::{self, Found, Selector};
+use crate::session::Boxes;
+use crate::store::Store;
+use crate::sys::process;
 use crate::ui::Ui;
 
 /// Carries out one command line and gives the process's exit code.
@@ -48,9 +51,13 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
 }
 
 /// The plan for someone who named `target`, and the host it was made for.
-fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Result<(Plan, Host), Error> {
+fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, mut flags: PlanFlags) -> Result<(Plan, Host), Error> {
     let mut host = probe::host(dirs)?;
-    let selector = flags.selector(target);
+    let selector = match target {
+        Some(name) if flags.profile.is_none() => remembered(dirs, name, &mut flags)?,
+        _ => None,
+    }
+    .unwrap_or_else(|| flags.selector(target));
     let found = profile::find(dirs, &selector, &host.cwd)?;
     for origin in &found.origins {
         ui.detail(&format!("profile `{}`, {}", origin.name, origin.from));
@@ -63,9 +70,34 @@ fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Resu
     Ok((plan, host))
 }
 
+/// When `name` is a box there is: the profile it was made from, which is read again, and its name among the flags.
+fn remembered(dirs: &Dirs, name: &str, flags: &mut PlanFlags) -> Result<Option<Selector>, Error> {
+    let Some(record) = Boxes::new(dirs).load(name)? else { return Ok(None) };
+    flags.name.get_or_insert(record.name);
+    Ok(Some(match record.profiles.last() {
+        Some(origin) if origin.from.starts_with('/') => Selector::File(origin.from.clone().into()),
+        Some(origin) => Selector::Name(origin.name.clone()),
+        // Made by `--image` alone.
+        None => {
+            if flags.image.is_none() {
+                flags.image = record.image.parse().ok();
+            }
+            if flags.project.is_none() && !flags.no_project {
+                flags.project = record.project;
+            }
+            Selector::Nothing
+        }
+    }))
+}
+
 /// True when the plan could come to `ids = "full"`, so that it matters whether the host has what that takes.
 fn may_need_many_ids(found: &Found, flags: &Flags) -> bool {
     let ids = flags.ids.or(found.profile.ids);
     let user = flags.user.as_ref().or(found.profile.user.as_ref());
     ids == Some(Ids::Full) || (ids != Some(Ids::Single) && !matches!(user, None | Some(User::Me)))
+}
+
+/// Marks fetched layers durable when the disk has them, in the background: until then they count for this boot.
+fn sync_later(store: &Store) -> Result<(), Error> {
+    process::in_background(|| drop(store.sync())).map_err(|errno| Error::Background(errno.into()))
 }

@@ -3,7 +3,7 @@
 
 use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use crate::oci::config::ImageConfig;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::plan::resolve::{Accounts, Ask, ImageDefaults, Program, Resolved, resolve};
-use crate::plan::{Host, Ids, Image, Plan, User};
+use crate::plan::{Host, Ids, Image, Origin, Plan, User};
+use crate::profile::PROJECT_FILE;
 use crate::rootfs::{self, Caller, ForeignOwner, Wanted, lookup};
 use crate::sandbox::Spec;
 use crate::sandbox::wire::{Identity, Open};
@@ -115,6 +116,7 @@ impl Opening<'_> {
         let name = &self.plan.name;
         let wanted = image_name(&self.plan.image);
         if let Some(record) = boxes.load(name)? {
+            self.check_project(&record)?;
             if record.image != wanted {
                 self.ui.warning(&format!(
                     "box `{name}` was made from {}, not from {wanted}; `devbox rm {name}` and entering again changes that",
@@ -140,6 +142,23 @@ impl Opening<'_> {
         Ok(Made { record, lock })
     }
 
+    /// Folders of the same name give boxes of the same name, and projects must not share one unasked.
+    fn check_project(&self, record: &Record) -> Result<(), Error> {
+        let (Some(theirs), Some(ours)) = (record.profiles.last(), self.plan.profiles.last()) else {
+            return Ok(());
+        };
+        let is_project = |origin: &Origin| origin.name == PROJECT_FILE;
+        // A project that was moved keeps its box.
+        if is_project(theirs)
+            && is_project(ours)
+            && theirs.from != ours.from
+            && Path::new(&theirs.from).exists()
+        {
+            return Err(Error::OtherProject { name: record.name.clone(), file: theirs.from.clone() });
+        }
+        Ok(())
+    }
+
     fn add_image(&self, record: &mut Record, reference: &str) -> Result<(), Error> {
         let store = Store::open(&self.dirs.store())?;
         let here = match store.resolve(reference)? {
@@ -155,8 +174,9 @@ impl Opening<'_> {
                 let platform: Platform = self.plan.platform.parse()?;
                 let progress = self.ui.pulling(&reference.to_string());
                 let request = pull::Request { reference: &reference, platform: &platform };
-                let pulled = pull::pull(&store, self.dirs, &request, &progress)?;
+                let pulled = pull::pull(&store, self.dirs, request, &progress)?;
                 drop(progress);
+                super::sync_later(&store)?;
                 store.image(&pulled.manifest_digest)?.ok_or_else(|| Error::Vanished(reference.to_string()))?
             }
         };

@@ -9,7 +9,7 @@ use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::pull;
 use crate::store::Store;
-use crate::ui::{Ui, size};
+use crate::ui::{Ui, count, size};
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PullArgs) -> Result<ExitCode, Error> {
     let platform = match &args.platform {
@@ -23,13 +23,13 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PullArgs) -> Result<ExitCode, Err
     for reference in &references {
         let request = pull::Request { reference, platform: &platform };
         let progress = ui.pulling(&reference.to_string());
-        let pulled = pull::pull(&store, dirs, &request, &progress);
+        let pulled = pull::pull(&store, dirs, request, &progress);
         drop(progress);
         let pulled = pulled?;
         ui.line(&pulled.manifest_digest.to_string())?;
         ui.note(&match pulled.layers_fetched {
             0 => format!("{reference} is up to date"),
-            layers => format!("{reference}: {layers} layers, {} fetched", size(pulled.bytes)),
+            layers => format!("{reference}: {}, {} fetched", count(layers, "layer"), size(pulled.bytes)),
         });
     }
     Ok(ExitCode::SUCCESS)

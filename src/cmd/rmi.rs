@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::store::{Store, Target};
-use crate::ui::{Ui, size};
+use crate::ui::{Ui, count, size};
 
 /// A digest's beginning is taken for one from this length on.
 const SHORTEST: usize = 6;
@@ -29,7 +29,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &RmiArgs) -> Result<ExitCode, Erro
         removed.images.iter().try_for_each(|image| ui.line(&image.to_string()))?;
         ui.note(&match removed.layers.len() {
             0 => "nothing freed: another name, image or box needs every layer".to_owned(),
-            layers => format!("{layers} layers removed, {} freed", size(removed.bytes)),
+            layers => format!("{} removed, {} freed", count(layers, "layer"), size(removed.bytes)),
         });
     }
     Ok(ExitCode::SUCCESS)

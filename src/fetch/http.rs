@@ -41,13 +41,16 @@ impl Http {
         login: RegistryAuth,
         timeouts: &Timeouts,
     ) -> Result<Self, Fault> {
-        let client = Client::builder()
+        let mut builder = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(timeouts.connect)
             .read_timeout(timeouts.idle)
-            .redirect(redirect::Policy::custom(follow))
-            .build()
-            .map_err(|error| Fault::of_http(error, 0))?;
+            .redirect(redirect::Policy::custom(follow));
+        if plain {
+            // no proxy of the environment leads to this very machine
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|error| Fault::of_http(error, 0))?;
         let scheme = if plain { "http" } else { "https" };
         Ok(Self {
             client,

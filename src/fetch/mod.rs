@@ -190,6 +190,9 @@ impl Transfer {
             read_timeout: Some(self.timeouts.idle),
             connect_timeout: Some(self.timeouts.connect),
             user_agent: USER_AGENT,
+            // no proxy of the environment leads to this very machine; said by another that is for others only
+            http_proxy: self.plain.then(|| "http://localhost".into()),
+            no_proxy: self.plain.then(|| "localhost,127.0.0.0/8,::1".into()),
             ..ClientConfig::default()
         };
         // `Client::new` would go on with another configuration when this one fails

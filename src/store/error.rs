@@ -143,6 +143,12 @@ pub enum Refusal {
     /// Symbolic links on the way lead to each other.
     #[error("has too many symbolic links on its way")]
     LinkLoop,
+    /// A hard link to a name that climbs above the root.
+    #[error("is a hard link to `{0}`, which leaves the image's root")]
+    LinkLeavesRoot(String),
+    /// A hard link to itself.
+    #[error("is a hard link to itself")]
+    LinkToItself,
     /// A hard link to a folder.
     #[error("is a hard link to `{0}`, which is a folder")]
     LinkToFolder(String),

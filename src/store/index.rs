@@ -7,12 +7,12 @@
 //! f 2755 0 5 - usr/bin/wall              kind, mode, uid, gid, device or -, path
 //! x security.capability \x01\x00\x00\x02 an attribute of the entry above, not set on the inode
 //! c 600 0 0 5:1 dev/console              a device, not made
-//! i 755 0 0 - opt/a                      a folder without an entry, made for what lies in it
+//! i 2 opt/a/b                            the last 2 folders of a path without entries, made for what lies there
 //! f 644 0 0 - etc/a                      again and ordinary: this entry took the place of an earlier one
 //! ```
 //!
-//! Kinds are `f` file, `d` folder, `i` implied folder, `l` symbolic link, `h` hard link, `p` FIFO, `c` and `b`
-//! devices. The last line of a path holds; one that is not a folder ends all below it.
+//! Kinds are `f` file, `d` folder, `l` symbolic link, `h` hard link, `p` FIFO, `c` and `b` devices. The last line
+//! of a path holds; one that is not a folder ends all below it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -76,6 +76,15 @@ impl Writer {
         })
     }
 
+    /// Folders without entries: the last `count` of `path`.
+    pub(super) fn implied(&mut self, path: &[u8], count: u64) -> Result<(), Error> {
+        self.put(|file| {
+            write!(file, "i {count} ")?;
+            escape(file, path)?;
+            writeln!(file)
+        })
+    }
+
     /// An attribute of the entry written last.
     pub(super) fn xattr(&mut self, name: &[u8], value: &[u8]) -> Result<(), Error> {
         self.put(|file| {
@@ -108,11 +117,11 @@ pub(super) fn foreign_owners(path: &Path) -> Result<Vec<Owner>, Error> {
     let mut entries: BTreeMap<Vec<u8>, Line> = BTreeMap::new();
     for text in lines {
         let text = text.at("read", path)?;
-        if text.starts_with("x ") {
+        if text.starts_with("x ") || text.starts_with("i ") {
             continue;
         }
         let (line, name) = parse(&text).ok_or_else(|| damaged("a line is not an entry"))?;
-        if !matches!(line.kind, b'd' | b'i') {
+        if line.kind != b'd' {
             forget_below(&mut entries, &name);
         }
         entries.insert(name, line);
@@ -230,6 +239,7 @@ mod tests {
             writer.entry(&line, path.as_bytes()).unwrap();
             writer.xattr(b"user.x", b"\0 \n").unwrap();
         }
+        writer.implied(b"a/b", 2).unwrap();
         writer.finish().unwrap();
         let found: Vec<(String, u32)> = foreign_owners(&path)
             .unwrap()

@@ -34,6 +34,9 @@ mod error;
 mod image;
 mod index;
 mod layer;
+mod limits;
+#[cfg(test)]
+pub(crate) mod listing;
 mod lock;
 mod record;
 mod tree;

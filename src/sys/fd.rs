@@ -90,6 +90,36 @@ pub fn renameat(
     nix::fcntl::renameat(from, from_name, dir, name).map_err(|errno| failed("renameat", name, errno))
 }
 
+/// Writes all of `bytes` at the file's position.
+pub fn write(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Error> {
+    while !bytes.is_empty() {
+        match nix::unistd::write(fd, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed("write", b"", errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of `bytes` at `offset`.
+pub fn pwrite(fd: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> Result<(), Error> {
+    while !bytes.is_empty() {
+        match nix::sys::uio::pwrite(fd, bytes, offset as libc::off_t) {
+            Ok(count) => (bytes, offset) = (&bytes[count..], offset + count as u64),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed("pwrite", b"", errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a file `size` bytes long; `EFBIG` or `EINVAL` when that is more than it can be.
+pub fn ftruncate(fd: BorrowedFd<'_>, size: u64) -> Result<(), Error> {
+    let size = libc::off_t::try_from(size).map_err(|_| Errno::EFBIG);
+    size.and_then(|size| nix::unistd::ftruncate(fd, size)).map_err(|errno| failed("ftruncate", b"", errno))
+}
+
 /// Sets the mode of an open file or folder.
 pub fn fchmod(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Error> {
     nix::sys::stat::fchmod(fd, Mode::from_bits_truncate(mode))
@@ -122,11 +152,23 @@ pub fn utimensat(dir: BorrowedFd<'_>, name: &[u8], modified: &TimeSpec) -> Resul
 
 /// Sets an extended attribute of an open file or folder. `name` must be free of NUL.
 pub fn fsetxattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Error> {
-    let c_name = std::ffi::CString::new(name).map_err(|_| failed("fsetxattr", name, Errno::EINVAL))?;
+    let c_name = CString::new(name).map_err(|_| failed("fsetxattr", name, Errno::EINVAL))?;
     // SAFETY: the descriptor is open, the name ends in NUL, and the value is read within its length.
     let result =
         unsafe { libc::fsetxattr(fd.as_raw_fd(), c_name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Errno::result(result).map(drop).map_err(|errno| failed("fsetxattr", name, errno))
+}
+
+/// The value of an extended attribute of an open file or folder.
+#[cfg(test)]
+pub(crate) fn fgetxattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Error> {
+    let c_name = std::ffi::CString::new(name).unwrap();
+    let mut value = vec![0; 65536];
+    // SAFETY: the descriptor is open, the name ends in NUL, and the value is written within its length.
+    let count =
+        unsafe { libc::fgetxattr(fd.as_raw_fd(), c_name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    value.truncate(Errno::result(count).map_err(|errno| failed("fgetxattr", name, errno))?.cast_unsigned());
+    Ok(value)
 }
 
 /// What [`statx`] says of an open file.

@@ -44,6 +44,23 @@ pub fn fork() -> nix::Result<nix::unistd::ForkResult> {
     unsafe { nix::unistd::fork() }
 }
 
+/// Does `work` in a process of its own that nobody waits for and that holds nothing of the caller's. For what may
+/// be lost without harm.
+pub fn in_background(work: impl FnOnce()) -> nix::Result<()> {
+    if let nix::unistd::ForkResult::Child = fork()? {
+        let quiet = nix::unistd::setsid().and_then(|_| {
+            let flags = nix::fcntl::OFlag::O_RDWR;
+            let null = nix::fcntl::open(c"/dev/null", flags, nix::sys::stat::Mode::empty())?;
+            (0..3).try_for_each(|number| duplicate_to(&null, number))
+        });
+        if quiet.is_ok() {
+            work();
+        }
+        exit_now(0);
+    }
+    Ok(())
+}
+
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }

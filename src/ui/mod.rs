@@ -249,6 +249,11 @@ pub fn usage(answer: &clap::Error, color: Color) -> ExitCode {
     ExitCode::from(OURS)
 }
 
+/// A number of things: `1 layer`, `2 layers`.
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Bytes as people read them: `1.50 MiB`.
 pub fn size(bytes: u64) -> String {
     HumanBytes(bytes).to_string()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{escape, tell};
+use super::{count, escape, tell};
 use crate::pull::{LayerInfo, Progress};
 
 const LAYER: &str = "  {prefix:12} [{bar:24}] {bytes:>11} of {total_bytes}";
@@ -79,9 +79,9 @@ impl State {
         }
         self.last_line = Some(now);
         Some(format!(
-            "  {} of {} layers, {} of {}\n",
+            "  {} of {}, {} of {}\n",
             self.finished,
-            self.layers.len(),
+            count(self.layers.len(), "layer"),
             HumanBytes(self.received),
             HumanBytes(self.size())
         ))
@@ -100,9 +100,9 @@ impl Progress for Pulling {
             Show::Lines => {
                 state.last_line = Some(Instant::now());
                 tell(&format!(
-                    "pulling {}: {} layers, {}\n",
+                    "pulling {}: {}, {}\n",
                     self.reference,
-                    total.len(),
+                    count(total.len(), "layer"),
                     HumanBytes(state.size())
                 ));
             }

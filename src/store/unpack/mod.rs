@@ -1,49 +1,112 @@
-//! From entries to a tree.
+//! One pass from a layer's bytes to its tree in overlay form.
+//!
+//! Nothing that exists is opened, followed or changed: what an entry names is made new, in place of what is
+//! there. Every inode is the caller's; what that loses goes to the side index. Device nodes are never made. A
+//! hard link must lie in the same layer as its source, for layers are unpacked without knowing each other.
+
+use std::collections::HashSet;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use nix::errno::Errno;
 
-use super::error::Error;
+use self::folders::Folders;
+use self::place::Unpack;
+use self::whiteout::Whiteouts;
+use super::archive::{Archive, Entry};
+use super::error::{At, Error, Refusal, shown};
+use super::index;
 use crate::oci::digest::Digest;
+use crate::sys;
+use crate::sys::fd;
 
-/// What a layer held, and what of it the tree can't show.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    /// Entries of the archive.
-    pub entries: u64,
-    /// Bytes of file content.
-    pub bytes: u64,
-    /// Names of lower layers that are hidden.
-    pub whiteouts: u64,
-    /// Whether all lower layers are hidden.
-    pub opaque_root: bool,
-    /// Entries that belong to someone else than 0:0 in the image; see `Store::foreign_owners`.
-    pub foreign_owners: u64,
-    /// Folders without an entry, made for what lies in them.
-    pub implied_folders: u64,
-    /// Device nodes, which are not made.
-    pub devices: Seen,
-    /// Entries with attributes that were not set on the inode.
-    pub xattrs: Seen,
-    /// Entries with attributes that overlayfs would obey, which are never set.
-    pub overlay_xattrs: Seen,
-}
+mod folders;
+mod name;
+mod place;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod whiteout;
+mod xattr;
 
-/// How often something was met, and where first.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// How often.
-    pub count: u64,
-    /// The first entry's name, escaped.
-    pub first: String,
-}
+pub use tally::{Seen, Tally};
 
+/// Unpacks `tar` into `tree` and `index`, both made new in `folder`, whose path is for messages.
+///
+/// Gives digest and count of all bytes of `tar`, and what was in them.
 pub(super) fn unpack(
-    _path: &Path,
-    _folder: BorrowedFd<'_>,
-    _tar: impl Read,
+    path: &Path,
+    folder: BorrowedFd<'_>,
+    tar: impl Read,
 ) -> Result<(Digest, u64, Tally), Error> {
-    unimplemented!()
+    let (tree, masked) = make_tree(folder).at("make", path)?;
+    let mut archive = Archive::new(tar);
+    let mut unpack = Unpack {
+        folders: Folders::new(tree, path),
+        index: index::Writer::create(path.join("index"))?,
+        tally: Tally::default(),
+        devices: HashSet::new(),
+        masked,
+    };
+    while let Some(entry) = archive.next()? {
+        unpack.place(&entry, &mut archive).map_err(|fault| fault.of(&entry, path))?;
+    }
+    let (diff_id, bytes) = archive.finish()?;
+    let Unpack { folders, mut index, mut tally, .. } = unpack;
+    (tally.whiteouts, tally.opaque_root) = folders.finish(&mut Whiteouts::Devices, |path, count| {
+        tally.implied_folders += count;
+        index.implied(path, count)
+    })?;
+    index.finish()?;
+    Ok((diff_id, bytes, tally))
+}
+
+/// The root of the tree, and the mode bits that new files lose here, be it to the umask or to a default ACL.
+fn make_tree(folder: BorrowedFd<'_>) -> Result<(OwnedFd, u32), sys::Error> {
+    fd::mkdirat(folder, b"tree", 0o777)?;
+    let tree = fd::open_folder(folder, b"tree")?;
+    let masked = 0o777 & !fd::statx(tree.as_fd())?.mode;
+    fd::fchmod(tree.as_fd(), 0o700)?;
+    Ok((tree, masked))
+}
+
+/// Why an entry could not be placed.
+#[derive(Debug)]
+enum Fault {
+    Refused(Refusal),
+    Call(sys::Error),
+    /// Not the entry's fault.
+    Whole(Error),
+}
+
+impl Fault {
+    fn of(self, entry: &Entry, path: &Path) -> Error {
+        match self {
+            Self::Refused(why) => Error::Refused { entry: shown(&entry.path), offset: entry.offset, why },
+            Self::Call(call) if matches!(call.errno, Errno::ENOSPC | Errno::EDQUOT) => {
+                Error::NoSpace { path: path.to_owned() }
+            }
+            Self::Call(source) => Error::Place { entry: shown(&entry.path), source },
+            Self::Whole(error) => error,
+        }
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(why: Refusal) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl From<sys::Error> for Fault {
+    fn from(call: sys::Error) -> Self {
+        Self::Call(call)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Whole(error)
+    }
 }

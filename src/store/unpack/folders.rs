@@ -1,0 +1,333 @@
+//! The folders of a layer while it is unpacked.
+//!
+//! The tree is new and ours alone, so this record of its folders is complete, and a name is resolved here, one
+//! component at a time: a folder we made, or else whatever `readlinkat` says of it. The kernel is never given
+//! a name of more than one component, nor one that may be a link to follow; that holds whatever the layer says and
+//! needs no newer kernel. Until [`Folders::finish`] all folders are ours to write (0700) and no whiteout exists:
+//! modes, times and markers come last, when the order of entries no longer matters.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::sys::time::TimeSpec;
+
+use super::Fault;
+use super::whiteout::Whiteouts;
+use crate::store::error::{At, Error, Refusal, shown};
+use crate::store::{limits, tree};
+use crate::sys;
+use crate::sys::fd;
+
+/// A folder of the tree; its number, parents before children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Id(u32);
+
+pub(super) const ROOT: Id = Id(0);
+
+/// Mode of a folder nobody described.
+const IMPLIED_MODE: u32 = 0o755;
+
+pub(super) struct Folders<'a> {
+    /// For messages.
+    path: &'a Path,
+    nodes: Vec<Node>,
+    root: Rc<OwnedFd>,
+    open: HashMap<Id, Open>,
+    clock: u64,
+    /// The parent asked for last: entries come folder by folder.
+    last: Option<(Vec<u8>, Id)>,
+    /// Hidden names, all folders together.
+    hidden: usize,
+}
+
+struct Node {
+    parent: Id,
+    name: Rc<[u8]>,
+    depth: u32,
+    folders: BTreeMap<Rc<[u8]>, Id>,
+    hidden: BTreeSet<Box<[u8]>>,
+    opaque: bool,
+    /// Removed or replaced since.
+    gone: bool,
+    /// Made for what lies in it, without an entry of its own.
+    implied: bool,
+    mode: u32,
+    modified: TimeSpec,
+}
+
+struct Open {
+    folder: Rc<OwnedFd>,
+    used: u64,
+}
+
+impl Node {
+    fn implied(parent: Id, name: Rc<[u8]>, depth: u32, modified: TimeSpec) -> Self {
+        Self {
+            parent,
+            name,
+            depth,
+            folders: BTreeMap::new(),
+            hidden: BTreeSet::new(),
+            opaque: false,
+            gone: false,
+            implied: true,
+            mode: IMPLIED_MODE,
+            modified,
+        }
+    }
+}
+
+impl<'a> Folders<'a> {
+    pub(super) fn new(root: OwnedFd, path: &'a Path) -> Self {
+        let node = Node::implied(ROOT, Rc::from(&b""[..]), 0, TimeSpec::new(0, 0));
+        Self {
+            path,
+            nodes: vec![node],
+            root: Rc::new(root),
+            open: HashMap::new(),
+            clock: 0,
+            last: None,
+            hidden: 0,
+        }
+    }
+
+    /// The folder `path` leads to, links resolved inside the root; what is missing is made.
+    pub(super) fn make_all(&mut self, path: &[u8], modified: TimeSpec) -> Result<Id, Fault> {
+        if let Some((last, id)) = &self.last
+            && last == path
+        {
+            return Ok(*id);
+        }
+        let id = self.walk(path, Some(modified))?.unwrap_or(ROOT);
+        self.last = Some((path.to_owned(), id));
+        Ok(id)
+    }
+
+    /// The folder `path` leads to, links resolved inside the root; `None` when there is none.
+    pub(super) fn find(&mut self, path: &[u8]) -> Result<Option<Id>, Fault> {
+        self.walk(path, None)
+    }
+
+    /// Missing folders are made if there is a time to give them.
+    fn walk(&mut self, path: &[u8], make: Option<TimeSpec>) -> Result<Option<Id>, Fault> {
+        let mut rest = path.to_vec();
+        let (mut start, mut at, mut links) = (0, ROOT, 0);
+        while start < rest.len() {
+            let end =
+                rest[start..].iter().position(|byte| *byte == b'/').map_or(rest.len(), |slash| start + slash);
+            let name = &rest[start..end];
+            start = (end + 1).min(rest.len());
+            match name {
+                b"" | b"." => continue,
+                b".." => {
+                    at = self.node(at).parent;
+                    continue;
+                }
+                _ => {}
+            }
+            if let Some(id) = self.folder(at, name) {
+                at = id;
+                continue;
+            }
+            match fd::readlinkat(self.open(at)?.as_fd(), name) {
+                Ok(target) => {
+                    links += 1;
+                    if links > limits::LINKS {
+                        return Err(Refusal::LinkLoop.into());
+                    }
+                    if target.starts_with(b"/") {
+                        at = ROOT;
+                    }
+                    rest = [&target, &b"/"[..], &rest[start..]].concat();
+                    start = 0;
+                }
+                Err(error) if error.errno == Errno::ENOENT => match make {
+                    Some(modified) => at = self.make(at, name, modified)?,
+                    None => return Ok(None),
+                },
+                Err(error) if error.errno == Errno::EINVAL => {
+                    return Err(Refusal::NotAFolder(shown(&self.path_of(at, name))).into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// Makes a folder where nothing is; its entry may still describe it.
+    pub(super) fn make(&mut self, at: Id, name: &[u8], modified: TimeSpec) -> Result<Id, Fault> {
+        if self.nodes.len() >= limits::FOLDERS {
+            return Err(Refusal::Limit(format!("{} folders", limits::FOLDERS)).into());
+        }
+        let depth = self.node(at).depth + 1;
+        if depth > limits::DEPTH {
+            return Err(Refusal::NameTooLong("too many folders one in the other").into());
+        }
+        fd::mkdirat(self.open(at)?.as_fd(), name, 0o700)?;
+        let id = Id(self.nodes.len() as u32);
+        let name: Rc<[u8]> = Rc::from(name);
+        self.node_mut(at).folders.insert(name.clone(), id);
+        self.nodes.push(Node::implied(at, name, depth, modified));
+        Ok(id)
+    }
+
+    /// Removes what stands at `name`, a folder with all in it.
+    pub(super) fn clear(&mut self, at: Id, name: &[u8]) -> Result<(), Fault> {
+        tree::remove_at(self.open(at)?.as_fd(), name, self.path)?;
+        // a link on the way of the last parent may be what went
+        self.last = None;
+        let mut gone: Vec<Id> = self.node_mut(at).folders.remove(name).into_iter().collect();
+        while let Some(id) = gone.pop() {
+            self.open.remove(&id);
+            let node = self.node_mut(id);
+            node.gone = true;
+            node.hidden = BTreeSet::new();
+            gone.extend(std::mem::take(&mut node.folders).into_values());
+        }
+        Ok(())
+    }
+
+    /// The folder `name` in `at`, itself and not what a link leads to.
+    pub(super) fn folder(&self, at: Id, name: &[u8]) -> Option<Id> {
+        self.node(at).folders.get(name).copied()
+    }
+
+    /// Sets what a folder has in the end.
+    pub(super) fn describe(&mut self, id: Id, mode: u32, modified: TimeSpec) {
+        let node = self.node_mut(id);
+        (node.mode, node.modified, node.implied) = (mode, modified, false);
+    }
+
+    /// Hides `name` of lower layers, unless this one has it too.
+    pub(super) fn hide(&mut self, at: Id, name: &[u8]) -> Result<(), Fault> {
+        if self.node_mut(at).hidden.insert(name.into()) {
+            self.hidden += 1;
+        }
+        if self.hidden > limits::FOLDERS {
+            return Err(Refusal::Limit(format!("{} hidden names", limits::FOLDERS)).into());
+        }
+        Ok(())
+    }
+
+    /// Hides all of lower layers in a folder.
+    pub(super) fn hide_all(&mut self, id: Id) {
+        self.node_mut(id).opaque = true;
+    }
+
+    /// The true path of `name` in `at`, all links resolved; of the folder itself when `name` is empty.
+    pub(super) fn path_of(&self, at: Id, name: &[u8]) -> Vec<u8> {
+        let mut parts = vec![name];
+        let mut id = at;
+        while id != ROOT {
+            parts.push(&self.node(id).name);
+            id = self.node(id).parent;
+        }
+        parts.retain(|part| !part.is_empty());
+        parts.reverse();
+        parts.join(&b'/')
+    }
+
+    /// A handle of a folder. Few are kept, so what is not used for long is closed.
+    pub(super) fn open(&mut self, id: Id) -> Result<Rc<OwnedFd>, sys::Error> {
+        self.clock += 1;
+        let mut way = Vec::new();
+        let mut at = id;
+        let mut folder = loop {
+            if at == ROOT {
+                break self.root.clone();
+            }
+            if let Some(open) = self.open.get_mut(&at) {
+                open.used = self.clock;
+                break open.folder.clone();
+            }
+            way.push(at);
+            at = self.node(at).parent;
+        };
+        for (left, id) in way.iter().enumerate().rev() {
+            folder = Rc::new(fd::open_folder(folder.as_fd(), &self.node(*id).name)?);
+            if left < limits::OPEN_FOLDERS {
+                self.keep_open(*id, folder.clone());
+            }
+        }
+        Ok(folder)
+    }
+
+    fn keep_open(&mut self, id: Id, folder: Rc<OwnedFd>) {
+        if self.open.len() >= limits::OPEN_FOLDERS
+            && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.used).map(|(id, _)| *id)
+        {
+            self.open.remove(&oldest);
+        }
+        self.clock += 1;
+        self.open.insert(id, Open { folder, used: self.clock });
+    }
+
+    /// Makes the whiteouts and gives all folders their modes and times.
+    ///
+    /// `implied` is called with the paths that end in folders without an entry, and how many those are. Gives
+    /// the number of whiteouts, and whether the root hides all below it.
+    pub(super) fn finish(
+        mut self,
+        whiteouts: &mut Whiteouts,
+        mut implied: impl FnMut(&[u8], u64) -> Result<(), Error>,
+    ) -> Result<(u64, bool), Error> {
+        // a folder that takes the place of a lower one shows nothing of it
+        for at in 0..self.nodes.len() {
+            let Node { hidden, folders, .. } = &self.nodes[at];
+            let renewed: Vec<Id> = hidden.iter().filter_map(|name| folders.get(&**name)).copied().collect();
+            renewed.into_iter().for_each(|id| self.hide_all(id));
+        }
+        let mut count = 0;
+        // children first: a parent's mode may shut us out
+        for at in (0..self.nodes.len()).rev() {
+            let id = Id(at as u32);
+            if self.node(id).gone {
+                continue;
+            }
+            let mut above = id;
+            let mut run = 0;
+            while std::mem::take(&mut self.node_mut(above).implied) {
+                run += 1;
+                above = self.node(above).parent;
+            }
+            if run > 0 {
+                implied(&self.path_of(id, b""), run)?;
+            }
+            count += self.settle(id, whiteouts).at("finish", self.path)?;
+        }
+        Ok((count, self.node(ROOT).opaque))
+    }
+
+    /// Gives one folder its final state; how many whiteouts it got.
+    fn settle(&mut self, id: Id, whiteouts: &mut Whiteouts) -> Result<u64, sys::Error> {
+        let folder = self.open(id)?;
+        let parent = self.node(id).parent;
+        if parent != ROOT && !self.open.contains_key(&parent) {
+            // its turn comes: from here it is one step, from the root there may be ten thousand
+            self.keep_open(parent, Rc::new(fd::open_folder(folder.as_fd(), b"..")?));
+        }
+        let node = self.node(id);
+        let mut count = 0;
+        if node.opaque {
+            whiteouts.hide_all(folder.as_fd())?;
+        } else {
+            for name in node.hidden.iter().filter(|name| !node.folders.contains_key(&***name)) {
+                count += u64::from(whiteouts.hide(folder.as_fd(), name)?);
+            }
+        }
+        fd::fchmod(folder.as_fd(), node.mode)?;
+        fd::futimens(folder.as_fd(), &node.modified)?;
+        Ok(count)
+    }
+
+    fn node(&self, id: Id) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    fn node_mut(&mut self, id: Id) -> &mut Node {
+        &mut self.nodes[id.0 as usize]
+    }
+}
