@@ -46,7 +46,7 @@ pub struct PlanFlags {
     pub env: Vec<(String, Option<String>)>,
     /// Mount a file or folder of the host; may be given again
     ///
-    /// Modes: rw (default), ro, overlay (writes stay in the box). A relative SRC is taken from the current folder.
+    /// Modes: rw (default), ro, overlay (writes stay in the box). A SRC in the current folder begins with ./
     #[arg(
         short,
         long = "volume",

@@ -2,11 +2,11 @@
 
 pub(super) const TOP: &str = "\
 Start here:
-  devbox enter                 a shell in a box for this folder; nothing to download
-  devbox enter rust-env        a shell in a box made from a profile
-  devbox run -- make test      a command in this folder's box
-  devbox plan                  what would be done, and why
-  devbox doctor                whether this machine is ready
+  devbox enter             a shell in this folder's box; no download
+  devbox enter rust-env    a shell in a box made from a profile
+  devbox run -- make test  a command in this folder's box
+  devbox plan              what would be done
+  devbox doctor            whether this machine is ready
 
 Exit codes:
   N      enter and run end with the command's own code
@@ -16,10 +16,10 @@ Exit codes:
   128+N  the command was ended by signal N
 
 Environment:
-  NO_COLOR                     no colors
-  XDG_CONFIG_HOME              personal profiles: devbox/profiles/NAME.toml
-  XDG_DATA_HOME                images and boxes: devbox/store, devbox/boxes
-  XDG_RUNTIME_DIR              sockets of running boxes: devbox";
+  NO_COLOR         no colors
+  XDG_CONFIG_HOME  personal profiles: devbox/profiles/NAME.toml
+  XDG_DATA_HOME    images and boxes: devbox/store, devbox/boxes
+  XDG_RUNTIME_DIR  sockets of running boxes: devbox";
 
 pub(super) const ENTER: &str = "\
 The first enter makes the box, fetching its image when it is not here yet. Later ones find it as it was left. \
@@ -27,19 +27,20 @@ While one session is open, further ones join it; the box ends with its last sess
 at each start.
 
 Examples:
-  devbox enter                     the box of this project, or of the default profile
+  devbox enter                     this project's box, or the default
   devbox enter rust-env            a box or profile by name
-  devbox enter --root debian       as root of the box: no password, no rights on the host
+  devbox enter --root debian       as root of the box, not of the host
   devbox enter -v ~/data:/data:ro  with one folder more
-  devbox enter -e EDITOR=vi -e GITHUB_TOKEN
-                                   one variable set, one taken over from the host";
+  devbox enter -e EDITOR=vi        with a variable set
+  devbox enter -e GITHUB_TOKEN     with one taken over from the host";
 
 pub(super) const RUN: &str = "\
 How the words are read:
-  devbox run NAME CMD ARG...       the first word is a box or profile, the rest is the command
-  devbox run NAME -- CMD ARG...    the same
-  devbox run -- CMD ARG...         no name: this project's box, or the default profile's
-  devbox run --image REF CMD ...   no name either: every word is the command
+  devbox run NAME CMD...         box or profile, then the command
+  devbox run NAME -- CMD...      the same
+  devbox run -- CMD...           this project's box, or the default
+  devbox run --image REF CMD...  no name: every word is the command
+
 Flags of devbox stand before the command; what follows its first word belongs to the command. Without a command \
 the image's own Entrypoint and Cmd are run.
 
@@ -101,6 +102,6 @@ that mends it. Ends with 125 when one fails.";
 pub(super) const COMPLETIONS: &str = "\
 The script asks devbox for candidates, so it knows your boxes, profiles and images.
 
-  bash   devbox completions bash > ~/.local/share/bash-completion/completions/devbox
-  zsh    devbox completions zsh > ~/.zfunc/_devbox     (a folder in $fpath, before compinit)
-  fish   devbox completions fish > ~/.config/fish/completions/devbox.fish";
+  devbox completions bash > ~/.local/share/bash-completion/completions/devbox
+  devbox completions zsh > ~/.zfunc/_devbox   (a folder in $fpath)
+  devbox completions fish > ~/.config/fish/completions/devbox.fish";

@@ -36,6 +36,25 @@ fn write(dir: &Path, name: &str, command: &clap::Command) -> Result<(), Error> {
 fn page(command: &clap::Command) -> std::io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let title = command.get_display_name().unwrap_or(command.get_name()).to_owned();
-    Man::new(command.clone()).title(title).render(&mut page)?;
+    let source = concat!("devbox ", env!("CARGO_PKG_VERSION"));
+    Man::new(command.clone()).title(title).source(source).manual("devbox").render(&mut page)?;
     Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_for_each_verb() {
+        let dir = tempfile::tempdir().unwrap();
+        let ui = Ui::new(crate::ui::Color::Never, true, false, false);
+        run(&ui, &ManArgs { dir: Some(dir.path().join("man")) }).unwrap();
+        for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let page = dir.path().join(format!("man/devbox-{}.1", verb.get_name()));
+            let page = fs::read_to_string(page).unwrap();
+            assert!(page.contains(&format!(".TH devbox-{} 1", verb.get_name())), "{page}");
+        }
+        assert!(dir.path().join("man/devbox.1").exists());
+    }
 }

@@ -91,8 +91,7 @@ impl Opening<'_> {
             }
         };
         if self.ephemeral {
-            boxes.lock(name)?;
-            boxes.remove(name)?;
+            boxes.remove(name, || super::full_maps(&self.host))?;
         }
         Ok(ExitCode::from(code))
     }
@@ -131,6 +130,8 @@ impl Opening<'_> {
             profiles: self.plan.profiles.clone(),
             project: self.plan.project.clone(),
             ephemeral: self.ephemeral,
+            user: Some(self.plan.user.to_string()),
+            ids: Some(self.plan.ids.to_string()),
             ..Record::default()
         };
         if let Image::Registry(reference) = &self.plan.image {

@@ -28,9 +28,11 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PullArgs) -> Result<ExitCode, Err
         let pulled = pulled?;
         ui.line(&pulled.manifest_digest.to_string())?;
         ui.note(&match pulled.layers_fetched {
-            0 => format!("{reference} is up to date"),
+            _ if pulled.unchanged => format!("{reference} is up to date"),
+            0 => format!("{reference}: every layer was here already"),
             layers => format!("{reference}: {}, {} fetched", count(layers, "layer"), size(pulled.bytes)),
         });
     }
+    super::sync_later(&store)?;
     Ok(ExitCode::SUCCESS)
 }

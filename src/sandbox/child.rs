@@ -23,7 +23,7 @@ use super::{Spec, Stage, mounts};
 pub(super) struct Failure(pub(super) Stage, pub(super) u16, pub(super) Errno);
 
 /// Turns this process, fresh from the clone, into the inside of a box. `maps_written` blocks until the launcher
-/// wrote the maps; `arguments` is the length of the argument strings to erase.
+/// wrote the maps and takes on their root; `arguments` is the length of the argument strings to erase.
 pub(super) fn set_up(
     spec: &Spec,
     maps_written: impl FnOnce() -> nix::Result<()>,
@@ -34,7 +34,7 @@ pub(super) fn set_up(
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(at(Stage::Attributes))?;
     match spec.ids {
         IdMaps::Single { uid, gid } => write_own_maps(uid, gid),
-        IdMaps::Full { .. } => maps_written().and_then(|()| become_mapped_root()),
+        IdMaps::Full { .. } => maps_written(),
     }
     .map_err(at(Stage::Maps))?;
     set_attributes(arguments).map_err(at(Stage::Attributes))?;
@@ -65,12 +65,6 @@ fn write_own_maps(uid: IdMap, gid: IdMap) -> nix::Result<()> {
     write(c"/proc/self/setgroups", "deny")?;
     write(c"/proc/self/uid_map", &uid.line())?;
     write(c"/proc/self/gid_map", &gid.line())
-}
-
-fn become_mapped_root() -> nix::Result<()> {
-    nix::unistd::setgroups(&[])?;
-    nix::unistd::setresgid(0.into(), 0.into(), 0.into())?;
-    nix::unistd::setresuid(0.into(), 0.into(), 0.into())
 }
 
 /// Nothing of the caller is readable in pid 1, no set-id bit works below it, and sessions start from defaults:
