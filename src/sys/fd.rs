@@ -3,7 +3,6 @@
 //! A name given here is one path component as bytes; none of these calls follows a symbolic link at it.
 
 use std::fmt::Display;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::dir::Dir;
@@ -170,28 +169,10 @@ pub(crate) fn fgetxattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Erro
     Ok(value)
 }
 
-/// What [`statx`] says of an open file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
-    /// Type and permission bits.
-    pub mode: u32,
-    /// The mount it was reached through; the device's number on kernels before 5.8.
-    pub mount: u64,
-}
-
-/// Mode and mount of an open file.
-pub fn statx(fd: BorrowedFd<'_>) -> Result<Status, Error> {
-    let mut found = MaybeUninit::<libc::statx>::zeroed();
-    let wanted = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_MNT_ID;
-    // SAFETY: the empty path with AT_EMPTY_PATH names the open descriptor; the kernel fills the given struct.
-    let result =
-        unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, wanted, found.as_mut_ptr()) };
-    Errno::result(result).map_err(|errno| failed("statx", b"", errno))?;
-    // SAFETY: all-zero is a valid `statx`, and the call above succeeded.
-    let found = unsafe { found.assume_init() };
-    let device = u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor);
-    let mount = if found.stx_mask & libc::STATX_MNT_ID != 0 { found.stx_mnt_id } else { device };
-    Ok(Status { mode: u32::from(found.stx_mode), mount })
+/// Permission bits of an open file or folder, with setuid, setgid and sticky.
+pub fn mode(fd: BorrowedFd<'_>) -> Result<u32, Error> {
+    let found = nix::sys::stat::fstat(fd).map_err(|errno| failed("fstat", b"", errno))?;
+    Ok(found.st_mode & 0o7777)
 }
 
 /// At most `limit` names in an open folder, from its start, without `.` and `..`.
@@ -223,11 +204,6 @@ pub fn names(folder: BorrowedFd<'_>, limit: usize) -> Result<Vec<Vec<u8>>, Error
 /// Writes the whole file system of `fd` to its disk.
 pub fn syncfs(fd: impl AsFd) -> Result<(), Error> {
     nix::unistd::syncfs(fd).map_err(|errno| failed("syncfs", b"", errno))
-}
-
-/// Writes a file or folder to its disk.
-pub fn fsync(fd: impl AsFd) -> Result<(), Error> {
-    nix::unistd::fsync(fd).map_err(|errno| failed("fsync", b"", errno))
 }
 
 fn failed(call: &'static str, name: &[u8], errno: Errno) -> Error {
