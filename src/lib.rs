@@ -9,6 +9,7 @@ pub mod dirs;
 pub mod idmap;
 pub mod mount;
 pub mod oci;
+pub mod userns;
 
 pub mod plan;
 pub mod profile;

@@ -17,12 +17,12 @@ fn ls_shows_state() {
     test.devbox(["ls", "--format", "json"]).output().ok().prints("[]");
     let session = held(&test);
     let listed = test.devbox(["ls", "--format", "json"]).output().ok().json();
-    assert_eq!((&listed[0]["name"], &listed[0]["state"]), (&"demo".into(), &"running".into()), "{listed}");
+    assert_eq!((&listed[0]["name"], &listed[0]["running"]), (&"demo".into(), &true.into()), "{listed}");
     test.devbox(["ls"]).output().ok().lists(&["demo", "running", "busybox:1"]);
     test.devbox(["list", "-q"]).output().ok().prints("demo");
     session.wait().ok();
     let listed = test.devbox(["ls", "--format", "json"]).output().ok().json();
-    assert_eq!(listed[0]["state"], "stopped", "{listed}");
+    assert_eq!(listed[0]["running"], false, "{listed}");
 }
 
 #[test]

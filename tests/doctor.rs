@@ -9,7 +9,7 @@ fn each_check_has_a_verdict() {
     let checks = checks.as_array().cloned().or_else(|| checks["checks"].as_array().cloned()).expect("a list");
     assert!(checks.len() >= 6, "{checks:?}");
     for check in &checks {
-        let verdict = check["status"].as_str().unwrap_or_default();
+        let verdict = check["verdict"].as_str().unwrap_or_default();
         assert!(["pass", "warn", "fail"].contains(&verdict), "{check}");
         if verdict != "pass" {
             assert!(check.to_string().len() > 60, "a cause and a remedy: {check}");

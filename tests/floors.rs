@@ -23,7 +23,9 @@ const SIDEWAYS: &[(&str, &str)] =
 #[test]
 fn imports_go_downward() {
     let mut wrong = Vec::new();
-    for (file, module) in sources() {
+    // the shim is a program of its own, compiled by build.rs
+    for (file, module) in sources().into_iter().filter(|(file, _)| !file.starts_with(src().join("sys/shim")))
+    {
         let text = code(&file);
         for target in imports(&text) {
             let (from, to) = (floor(&module, &file), floor(&target, &file));

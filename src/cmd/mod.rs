@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use crate::cli::{Cli, PlanFlags, Verb};
 use crate::dirs::{self, Dirs};
 use crate::error::Error;
+use crate::idmap::{self, IdMap};
 use crate::plan::{Flags, Host, Ids, Plan, User};
 use crate::probe;
 use crate::profile::{self, Found, Selector};
@@ -85,6 +86,12 @@ fn remembered(dirs: &Dirs, name: &str, flags: &mut PlanFlags) -> Result<Option<S
             if flags.project.is_none() && !flags.no_project {
                 flags.project = record.project;
             }
+            if flags.user.is_none() && !flags.root {
+                flags.user = record.user.and_then(|user| user.parse().ok());
+            }
+            if flags.ids.is_none() {
+                flags.ids = record.ids.and_then(|ids| ids.parse().ok());
+            }
             Selector::Nothing
         }
     }))
@@ -100,4 +107,10 @@ fn may_need_many_ids(found: &Found, flags: &Flags) -> bool {
 /// Marks fetched layers durable when the disk has them, in the background: until then they count for this boot.
 fn sync_later(store: &Store) -> Result<(), Error> {
     process::in_background(|| drop(store.sync())).map_err(|errno| Error::Background(errno.into()))
+}
+
+/// The maps of `ids = "full"`, when the caller has what they take.
+fn full_maps(host: &Host) -> Option<(Vec<IdMap>, Vec<IdMap>)> {
+    let (uids, gids) = probe::subordinate_ids(&host.user, host.uid).ok()?;
+    Some((idmap::full(host.uid, &uids), idmap::full(host.gid, &gids)))
 }

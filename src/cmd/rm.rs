@@ -3,14 +3,17 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::full_maps;
 use crate::cli::RmArgs;
 use crate::dirs::Dirs;
 use crate::error::Error;
+use crate::probe;
 use crate::session::Boxes;
 use crate::ui::Ui;
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &RmArgs) -> Result<ExitCode, Error> {
     let boxes = Boxes::new(dirs);
+    let host = probe::host(dirs)?;
     let names = if args.all { boxes.names()? } else { args.names.clone() };
     for name in &names {
         // A damaged record must not keep its box from being removed; a missing one is no box.
@@ -20,7 +23,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &RmArgs) -> Result<ExitCode, Error
         if args.force {
             boxes.stop(name, Duration::ZERO)?;
         }
-        boxes.remove(name)?;
+        boxes.remove(name, || full_maps(&host))?;
         ui.line(name)?;
     }
     boxes.sweep();

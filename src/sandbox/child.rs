@@ -5,7 +5,7 @@
 //! inside the box by construction, whatever they say, because its `/proc` with its magic links is mounted last.
 
 use std::ffi::CStr;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -23,7 +23,7 @@ use super::{Spec, Stage, mounts};
 pub(super) struct Failure(pub(super) Stage, pub(super) u16, pub(super) Errno);
 
 /// Turns this process, fresh from the clone, into the inside of a box. `maps_written` blocks until the launcher
-/// wrote the maps; `arguments` is the length of the argument strings to erase.
+/// wrote the maps and takes on their root; `arguments` is the length of the argument strings to erase.
 pub(super) fn set_up(
     spec: &Spec,
     maps_written: impl FnOnce() -> nix::Result<()>,
@@ -34,7 +34,7 @@ pub(super) fn set_up(
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(at(Stage::Attributes))?;
     match spec.ids {
         IdMaps::Single { uid, gid } => write_own_maps(uid, gid),
-        IdMaps::Full { .. } => maps_written().and_then(|()| become_mapped_root()),
+        IdMaps::Full { .. } => maps_written(),
     }
     .map_err(at(Stage::Maps))?;
     set_attributes(arguments).map_err(at(Stage::Attributes))?;
@@ -67,12 +67,6 @@ fn write_own_maps(uid: IdMap, gid: IdMap) -> nix::Result<()> {
     write(c"/proc/self/gid_map", &gid.line())
 }
 
-fn become_mapped_root() -> nix::Result<()> {
-    nix::unistd::setgroups(&[])?;
-    nix::unistd::setresgid(0.into(), 0.into(), 0.into())?;
-    nix::unistd::setresuid(0.into(), 0.into(), 0.into())
-}
-
 /// Nothing of the caller is readable in pid 1, no set-id bit works below it, and sessions start from defaults:
 /// umask 022, no ignored signal, no controlling terminal.
 fn set_attributes(arguments: usize) -> nix::Result<()> {
@@ -87,10 +81,9 @@ fn set_attributes(arguments: usize) -> nix::Result<()> {
 
 /// Signals the caller ignored would stay ignored in every session (execve(2)); the mask is empty already.
 fn restore_ignored_signals() -> nix::Result<()> {
-    let mut status = String::new();
-    std::fs::File::open("/proc/self/status")
-        .and_then(|mut file| file.read_to_string(&mut status))
+    let status = sys::fd::read_small("/proc/self/status".as_ref(), 1 << 16)
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let status = String::from_utf8_lossy(&status);
     let ignored = status
         .lines()
         .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok())

@@ -63,6 +63,8 @@ pub(super) fn run(ends: Ends, shim: OwnedFd, spec: &Spec) -> ! {
         }
         Err(_) => 1,
     };
+    // From here on clients are refused and start the box anew when the lock is free.
+    drop(listener);
     end_everything();
     release_root();
     // The lock goes with the process: whoever gets it finds the root unmounted.

@@ -23,6 +23,7 @@ use nix::errno::Errno;
 
 use crate::idmap::IdMaps;
 use crate::mount::{Op, Root};
+use crate::userns;
 
 pub use launch::{Ends, Launched, launch};
 
@@ -70,20 +71,9 @@ pub enum Stage {
 /// Why a box could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel refused new namespaces.
-    #[error("this host does not let you make user namespaces")]
-    Namespaces(#[source] Errno),
-    /// newuidmap or newgidmap is missing.
-    #[error("`{0}` is not installed, and the box wants more than one id")]
-    NoHelper(&'static str),
-    /// newuidmap or newgidmap refused.
-    #[error("{helper} refused the id map: {}", .said.trim().escape_debug())]
-    Helper {
-        /// Which one.
-        helper: &'static str,
-        /// Its own words.
-        said: String,
-    },
+    /// No user namespace, or not with these maps.
+    #[error(transparent)]
+    Userns(#[from] userns::Error),
     /// A stage of the child's set-up failed.
     #[error("cannot {what}")]
     SetUp {
@@ -104,15 +94,7 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Namespaces(_) => {
-                "`devbox doctor` tells which setting forbids it and the command that allows it".into()
-            }
-            Self::NoHelper(_) => {
-                "install the package `uidmap` (or `shadow-utils`), or set `ids = \"single\"`".into()
-            }
-            Self::Helper { .. } => {
-                "see `/etc/subuid` and `/etc/subgid` with `devbox doctor`, or set `ids = \"single\"`".into()
-            }
+            Self::Userns(error) => return error.hint(),
             Self::SetUp {
                 stage: Stage::Root, errno: Errno::EINVAL | Errno::ENODEV | Errno::EPERM, ..
             } => "`devbox doctor` tells what this kernel's overlayfs can do for you".into(),

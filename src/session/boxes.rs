@@ -11,13 +11,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::dirs::{self, Dirs};
+use crate::idmap::IdMap;
 use crate::oci::digest::Digest;
 use crate::plan::Origin;
 use crate::sandbox::wire::Request;
-use crate::store;
+use crate::sys::fd;
+use crate::{store, userns};
 
 use super::{Error, at};
 
+/// Longer than any record we write.
+const MAX_RECORD: usize = 16 << 20;
 /// The layout this code reads and writes.
 const VERSION: u32 = 1;
 const MAX_NAME: usize = 64;
@@ -47,6 +51,10 @@ pub struct Record {
     pub project: Option<PathBuf>,
     /// Thrown away at its end.
     pub ephemeral: bool,
+    /// For a box without a profile: who its sessions run as, as on the command line.
+    pub user: Option<String>,
+    /// For a box without a profile: its id mode.
+    pub ids: Option<String>,
 }
 
 /// The parts of an image's configuration that a start needs.
@@ -87,7 +95,7 @@ impl Boxes {
     /// Reads a record; none when there is no such box.
     pub fn load(&self, name: &str) -> Result<Option<Record>, Error> {
         let path = self.folder(name)?.join("record.json");
-        let text = match fs::read(&path) {
+        let text = match fd::read_small(&path, MAX_RECORD) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
@@ -209,9 +217,9 @@ impl Boxes {
         }
     }
 
-    /// True while a pid 1 holds the box.
+    /// True while sessions can be had from it; a box that ends just now is no longer running.
     pub fn is_running(&self, name: &str) -> Result<bool, Error> {
-        Ok(self.try_lock(name)?.is_none())
+        Ok(self.try_lock(name)?.is_none() && self.connect(name)?.is_some())
     }
 
     /// Connects to a running box; none when it does not run.
@@ -265,15 +273,29 @@ impl Boxes {
         Err(Error::Busy(name.to_owned()))
     }
 
-    /// Removes a box that is not running, whatever is in it, without following a link out of it.
-    pub fn remove(&self, name: &str) -> Result<(), Error> {
+    /// Removes a box that is not running, whatever is in it, without following a link out of it. What other users of
+    /// the box own is removed as their root, with the maps of `full`, when it can't be otherwise.
+    pub fn remove(
+        &self,
+        name: &str,
+        full: impl FnOnce() -> Option<(Vec<IdMap>, Vec<IdMap>)>,
+    ) -> Result<(), Error> {
         let folder = self.folder(name)?;
-        let Some(_lock) = self.try_lock(name)? else { return Err(Error::Running(name.to_owned())) };
+        if self.is_running(name)? {
+            return Err(Error::Running(name.to_owned()));
+        }
+        let _lock = self.lock(name)?;
         // Out of sight first: a removal cut short leaves a folder whose name is no box's.
         let doomed = self.root.join(format!(".old-{name}-{}", std::process::id()));
         fs::rename(&folder, &doomed).map_err(at("remove", &folder))?;
         let _ = fs::remove_file(self.runtime.join(format!("{name}.sock")));
-        store::remove_tree(&doomed).map_err(|source| Error::Remove { name: name.to_owned(), source })
+        let Err(source) = store::remove_tree(&doomed) else { return Ok(()) };
+        match full() {
+            Some((uids, gids)) if userns::as_root(&uids, &gids, || store::remove_tree(&doomed).is_ok())? => {
+                Ok(())
+            }
+            _ => Err(Error::Remove { name: name.to_owned(), source }),
+        }
     }
 
     /// Removes what commands that were killed left half-made or half-removed. Cheap when there is nothing.
@@ -289,7 +311,7 @@ impl Boxes {
                 && let Ok(Some(record)) = self.load(&name)
                 && record.ephemeral
             {
-                let _ = self.remove(&name);
+                let _ = self.remove(&name, || None);
             }
         }
     }

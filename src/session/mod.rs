@@ -101,6 +101,9 @@ pub enum Error {
     /// The host's terminal can't be used.
     #[error("cannot use the terminal")]
     Terminal(#[source] Errno),
+    /// No namespace to remove other users' files in.
+    #[error(transparent)]
+    Userns(#[from] crate::userns::Error),
     /// Removing a tree.
     #[error("cannot remove box `{name}`")]
     Remove {
@@ -123,6 +126,7 @@ impl Error {
             Self::Running(name) => format!("`devbox stop {name}` ends it"),
             Self::Dirs(error) => return error.hint(),
             Self::Start { source, .. } => return source.hint(),
+            Self::Userns(error) => return error.hint(),
             Self::File { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => {
                 "the disk is full: `devbox rm` and `devbox rmi` make room".into()
             }

@@ -115,25 +115,22 @@ impl Store {
         Ok(meta)
     }
 
-    /// Writes all layers through to the disk and marks them durable; gives how many were not yet.
+    /// Writes all layers of this boot through to the disk and marks them durable; gives how many there were.
     ///
     /// May take long on a busy disk, so it belongs where no one waits.
     pub fn sync(&self) -> Result<usize, Error> {
-        let layers = self.root.join("layers/sha256");
-        let unmarked: Vec<PathBuf> = self
-            .layers()?
-            .iter()
-            .map(|layer| self.layer_folder(layer).join("durable"))
-            .filter(|mark| !mark.exists())
-            .collect();
-        if !unmarked.is_empty() {
-            let folder = File::open(&layers).at("open", &layers)?;
-            sys::fd::syncfs(&folder).at("write", &layers)?;
+        // one in doubt stays so: what it lost in an earlier boot no write brings back
+        let mark = |layer: &Digest| self.layer_folder(layer).join("durable");
+        let of_this_boot = |layer: &Digest| self.has_layer(layer) && !mark(layer).exists();
+        let layers: Vec<Digest> = self.layers()?.into_iter().filter(of_this_boot).collect();
+        if !layers.is_empty() {
+            let folder = File::open(&self.root).at("open", &self.root)?;
+            sys::fd::syncfs(&folder).at("write", &self.root)?;
         }
-        for mark in &unmarked {
-            File::create(mark).at("make", mark)?;
+        for layer in &layers {
+            File::create(mark(layer)).at("make", &mark(layer))?;
         }
-        Ok(unmarked.len())
+        Ok(layers.len())
     }
 
     /// Removes what interrupted commands left behind, unless one is at work now.

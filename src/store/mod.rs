@@ -39,6 +39,8 @@ mod limits;
 pub(crate) mod listing;
 mod lock;
 mod record;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod unpack;
 

@@ -1,7 +1,8 @@
 //! Removing trees nobody can be trusted to have made well: unreadable, endlessly deep, full of links.
 //!
 //! Everything goes by handles and single names. Depth costs nothing: a folder inside a folder inside the tree
-//! is first moved up to the tree's top, so that no more than two are open at any time.
+//! is first moved up to the tree's top, so that no more than two are open at any time. A mount is never entered:
+//! every folder is first tried with `rmdir`, which refuses a mount point (`EBUSY`) whatever is in it.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,8 +37,7 @@ pub(super) fn remove_at(parent: BorrowedFd<'_>, name: &[u8], path: &Path) -> Res
     if unlinked(parent, name, path)? {
         return Ok(());
     }
-    let mount = fd::statx(parent).at("look at", path)?.mount;
-    let top = enter(parent, name, mount, path)?;
+    let top = enter(parent, name, path)?;
     let mut moved = 0;
     loop {
         let names = fd::names(top.as_fd(), BATCH).at("read", path)?;
@@ -48,7 +48,7 @@ pub(super) fn remove_at(parent: BorrowedFd<'_>, name: &[u8], path: &Path) -> Res
             if unlinked(top.as_fd(), &name, path)? {
                 continue;
             }
-            let folder = enter(top.as_fd(), &name, mount, path)?;
+            let folder = enter(top.as_fd(), &name, path)?;
             hollow(folder.as_fd(), top.as_fd(), &mut moved, path)?;
             fd::rmdirat(top.as_fd(), &name).at("remove", path)?;
         }
@@ -78,18 +78,15 @@ fn raise(
     moved: &mut u64,
     path: &Path,
 ) -> Result<(), Error> {
+    let mut opened = false;
     loop {
         *moved += 1;
-        let free = format!("removed-{moved}");
-        match fd::renameat(folder, name, top, free.as_bytes()) {
+        match fd::renameat(folder, name, top, format!("removed-{moved}").as_bytes()) {
             Err(error) if matches!(error.errno, Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOTDIR) => {}
             // its `..` is to change, for which the folder itself must be writable
-            Err(error) if error.errno == Errno::EACCES => {
-                let mount = fd::statx(folder).at("look at", path)?.mount;
-                open_up(folder, name, mount, path)?;
-            }
-            Err(error) if error.errno == Errno::EBUSY => {
-                return Err(Error::Mounted { path: path.to_owned() });
+            Err(error) if error.errno == Errno::EACCES && !opened => {
+                open_up(folder, name, path)?;
+                opened = true;
             }
             renamed => return renamed.at("remove", path),
         }
@@ -111,35 +108,25 @@ fn unlinked(parent: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<bool, Er
 }
 
 /// Opens a folder of the tree and makes it ours to empty.
-fn enter(parent: BorrowedFd<'_>, name: &[u8], mount: u64, path: &Path) -> Result<OwnedFd, Error> {
+fn enter(parent: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<OwnedFd, Error> {
     let folder = match fd::open_folder(parent, name) {
         Err(error) if error.errno == Errno::EACCES => {
-            open_up(parent, name, mount, path)?;
+            open_up(parent, name, path)?;
             fd::open_folder(parent, name)
         }
         opened => opened,
     };
     let folder = folder.at("open", path)?;
-    let status = same_mount(folder.as_fd(), mount, path)?;
-    if status.mode & 0o700 != 0o700 {
+    if fd::mode(folder.as_fd()).at("look at", path)? & 0o700 != 0o700 {
         fd::fchmod(folder.as_fd(), 0o700).at("open", path)?;
     }
     Ok(folder)
 }
 
 /// Lets us into a folder of ours whose mode shuts us out.
-fn open_up(parent: BorrowedFd<'_>, name: &[u8], mount: u64, path: &Path) -> Result<(), Error> {
+fn open_up(parent: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<(), Error> {
     let handle = fd::openat(parent, name, OFlag::O_PATH | OFlag::O_DIRECTORY, 0).at("open", path)?;
-    same_mount(handle.as_fd(), mount, path)?;
     fd::chmod_handle(handle.as_fd(), 0o700).at("open", path)
-}
-
-fn same_mount(folder: BorrowedFd<'_>, mount: u64, path: &Path) -> Result<fd::Status, Error> {
-    let status = fd::statx(folder).at("look at", path)?;
-    if status.mount != mount {
-        return Err(Error::Mounted { path: path.to_owned() });
-    }
-    Ok(status)
 }
 
 #[cfg(test)]

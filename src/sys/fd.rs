@@ -4,7 +4,6 @@
 
 use std::ffi::{CStr, CString};
 use std::fmt::Display;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::dir::Dir;
@@ -171,28 +170,10 @@ pub(crate) fn fgetxattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Erro
     Ok(value)
 }
 
-/// What [`statx`] says of an open file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
-    /// Type and permission bits.
-    pub mode: u32,
-    /// The mount it was reached through; the device's number on kernels before 5.8.
-    pub mount: u64,
-}
-
-/// Mode and mount of an open file.
-pub fn statx(fd: BorrowedFd<'_>) -> Result<Status, Error> {
-    let mut found = MaybeUninit::<libc::statx>::zeroed();
-    let wanted = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_MNT_ID;
-    // SAFETY: the empty path with AT_EMPTY_PATH names the open descriptor; the kernel fills the given struct.
-    let result =
-        unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, wanted, found.as_mut_ptr()) };
-    Errno::result(result).map_err(|errno| failed("statx", b"", errno))?;
-    // SAFETY: all-zero is a valid `statx`, and the call above succeeded.
-    let found = unsafe { found.assume_init() };
-    let device = u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor);
-    let mount = if found.stx_mask & libc::STATX_MNT_ID != 0 { found.stx_mnt_id } else { device };
-    Ok(Status { mode: u32::from(found.stx_mode), mount })
+/// Permission bits of an open file or folder, with setuid, setgid and sticky.
+pub fn mode(fd: BorrowedFd<'_>) -> Result<u32, Error> {
+    let found = nix::sys::stat::fstat(fd).map_err(|errno| failed("fstat", b"", errno))?;
+    Ok(found.st_mode & 0o7777)
 }
 
 /// At most `limit` names in an open folder, from its start, without `.` and `..`.
@@ -226,14 +207,33 @@ pub fn syncfs(fd: impl AsFd) -> Result<(), Error> {
     nix::unistd::syncfs(fd).map_err(|errno| failed("syncfs", b"", errno))
 }
 
-/// Writes a file or folder to its disk.
-pub fn fsync(fd: impl AsFd) -> Result<(), Error> {
-    nix::unistd::fsync(fd).map_err(|errno| failed("fsync", b"", errno))
-}
-
 fn failed(call: &'static str, name: &[u8], errno: Errno) -> Error {
     let args: &dyn Display = &name.escape_ascii();
     Error { call, args: if name.is_empty() { String::new() } else { format!("\"{args}\"") }, errno }
+}
+
+/// Reads a small file of the kernel's or of ours: one open, mostly one read. Over `limit` bytes is EFBIG.
+pub fn read_small(path: &std::path::Path, limit: usize) -> std::io::Result<Vec<u8>> {
+    let file = nix::fcntl::open(
+        path,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK,
+        Mode::empty(),
+    )?;
+    let mut content = vec![0; 4096];
+    let mut filled = 0;
+    loop {
+        let count = nix::unistd::read(&file, &mut content[filled..])?;
+        filled += count;
+        // A short read is the end of such a file.
+        if filled < content.len() {
+            content.truncate(filled);
+            return Ok(content);
+        }
+        if filled > limit {
+            return Err(Errno::EFBIG.into());
+        }
+        content.resize(filled * 2, 0);
+    }
 }
 
 /// Whether the file behind a handle (O_PATH will do) has the extended attribute `name` with this value.

@@ -79,6 +79,7 @@ struct Before {
     name: Option<Vec<u8>>,
     target: Option<Vec<u8>>,
     records: Records,
+    /// Whether any of these was there.
     any: bool,
 }
 
@@ -109,17 +110,17 @@ impl<R: Read> Archive<R> {
             let header = Header::from_byte_slice(&block);
             header::check(header).map_err(malformed)?;
             let size = header::size(header).map_err(malformed)?;
-            before.any = true;
-            match header.as_old().linkflag[0] {
+            let flag = header.as_old().linkflag[0];
+            before.any |= flag != b'g';
+            match flag {
                 b'L' => before.name = Some(until_nul(self.metadata(size)?)),
                 b'K' => before.target = Some(until_nul(self.metadata(size)?)),
                 b'x' => before.records = pax::parse(&self.metadata(size)?).map_err(|why| malformed(&why))?,
                 b'g' => {
                     let records = self.metadata(size)?;
                     pax::check_global(&records).map_err(|why| malformed(&why))?;
-                    before.any = false;
                 }
-                kind => return self.entry(offset, header, kind, size, before).map(Some),
+                _ => return self.entry(offset, header, flag, size, before).map(Some),
             }
         }
     }
@@ -153,23 +154,7 @@ impl<R: Read> Archive<R> {
         let path = records.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let mut path = name.unwrap_or(path);
         let in_header = || header.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
-        let kind = match flag {
-            0 if path.ends_with(b"/") => Kind::Folder,
-            0 | b'0' | b'7' | b'S' => Kind::File,
-            b'1' => Kind::HardLink,
-            b'2' => Kind::Symlink,
-            b'3' | b'4' => {
-                let (major, minor) = header::device(header).map_err(|why| malformed(why.into()))?;
-                if flag == b'3' {
-                    Kind::CharDevice { major, minor }
-                } else {
-                    Kind::BlockDevice { major, minor }
-                }
-            }
-            b'5' => Kind::Folder,
-            b'6' => Kind::Fifo,
-            other => Kind::Other(other),
-        };
+        let kind = kind(flag, &path, header).map_err(|why| malformed(why.into()))?;
         // links, folders and devices have no body, whatever size they bear
         let has_body = matches!(kind, Kind::File | Kind::Other(_));
         let size = if has_body { records.size.unwrap_or(size) } else { 0 };
@@ -227,6 +212,21 @@ impl<R: Read> Archive<R> {
         (self.left, self.padding) = (0, 0);
         Ok(())
     }
+}
+
+fn kind(flag: u8, path: &[u8], header: &Header) -> Result<Kind, &'static str> {
+    Ok(match flag {
+        // before ustar a slash told folders from files
+        0 if path.ends_with(b"/") => Kind::Folder,
+        0 | b'0' | b'7' | b'S' => Kind::File,
+        b'1' => Kind::HardLink,
+        b'2' => Kind::Symlink,
+        b'3' => header::device(header).map(|(major, minor)| Kind::CharDevice { major, minor })?,
+        b'4' => header::device(header).map(|(major, minor)| Kind::BlockDevice { major, minor })?,
+        b'5' => Kind::Folder,
+        b'6' => Kind::Fifo,
+        other => Kind::Other(other),
+    })
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {

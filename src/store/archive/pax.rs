@@ -122,9 +122,8 @@ mod tests {
 
     #[test]
     fn values_of_any_bytes() {
-        let records = parse(
-            b"13 path=a\nb\n\n32 SCHILY.xattr.user.x=\0\n12 a=b\xff\n9 path=\n11 mtime=-1\n10 uid=12\n",
-        );
+        let records =
+            parse(b"12 path=a\nb\n33 SCHILY.xattr.user.x=\0\n12 a=b\xff\n8 path=\n12 mtime=-1\n10 uid=12\n");
         let records = records.unwrap();
         assert_eq!(records.path, None, "the last, empty one takes the first away");
         assert_eq!(records.xattrs, [(b"user.x".to_vec(), b"\0\n12 a=b\xff".to_vec())]);

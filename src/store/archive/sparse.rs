@@ -44,8 +44,8 @@ impl Keys {
                 self.map = numbers.map(decimal).collect::<Option<_>>()?;
             }
             // form 0.0 has a pair of records a segment
-            b"offset" if self.map.len() % 2 == 0 => self.map.push(decimal(value)?),
-            b"numbytes" if self.map.len() % 2 == 1 => self.map.push(decimal(value)?),
+            b"offset" if self.map.len().is_multiple_of(2) => self.map.push(decimal(value)?),
+            b"numbytes" if !self.map.len().is_multiple_of(2) => self.map.push(decimal(value)?),
             b"numblocks" => {}
             _ => return None,
         }

@@ -3,10 +3,10 @@
 //! The tree is new and ours alone, so this record of its folders is complete, and a name is resolved here, one
 //! component at a time: a folder we made, or else whatever `readlinkat` says of it. The kernel is never given
 //! a name of more than one component, nor one that may be a link to follow; that holds whatever the layer says and
-//! needs no newer kernel. Until [`Folders::finish`] all folders are ours to write (0700) and no whiteout exists:
+//! needs no newer kernel. Until [`Folders::settle`] all folders are ours to write (0700) and no whiteout exists:
 //! modes, times and markers come last, when the order of entries no longer matters.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
@@ -15,15 +15,15 @@ use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 
 use super::Fault;
-use super::whiteout::Whiteouts;
-use crate::store::error::{At, Error, Refusal, shown};
+use super::handles::Handles;
+use crate::store::error::{Refusal, shown};
 use crate::store::{limits, tree};
 use crate::sys;
 use crate::sys::fd;
 
 /// A folder of the tree; its number, parents before children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Id(u32);
+pub(super) struct Id(pub(super) u32);
 
 pub(super) const ROOT: Id = Id(0);
 
@@ -32,35 +32,29 @@ const IMPLIED_MODE: u32 = 0o755;
 
 pub(super) struct Folders<'a> {
     /// For messages.
-    path: &'a Path,
-    nodes: Vec<Node>,
+    pub(super) path: &'a Path,
+    pub(super) nodes: Vec<Node>,
     root: Rc<OwnedFd>,
-    open: HashMap<Id, Open>,
-    clock: u64,
+    pub(super) handles: Handles,
     /// The parent asked for last: entries come folder by folder.
     last: Option<(Vec<u8>, Id)>,
     /// Hidden names, all folders together.
     hidden: usize,
 }
 
-struct Node {
-    parent: Id,
+pub(super) struct Node {
+    pub(super) parent: Id,
     name: Rc<[u8]>,
     depth: u32,
-    folders: BTreeMap<Rc<[u8]>, Id>,
-    hidden: BTreeSet<Box<[u8]>>,
-    opaque: bool,
+    pub(super) folders: BTreeMap<Rc<[u8]>, Id>,
+    pub(super) hidden: BTreeSet<Box<[u8]>>,
+    pub(super) opaque: bool,
     /// Removed or replaced since.
-    gone: bool,
+    pub(super) gone: bool,
     /// Made for what lies in it, without an entry of its own.
-    implied: bool,
-    mode: u32,
-    modified: TimeSpec,
-}
-
-struct Open {
-    folder: Rc<OwnedFd>,
-    used: u64,
+    pub(super) implied: bool,
+    pub(super) mode: u32,
+    pub(super) modified: TimeSpec,
 }
 
 impl Node {
@@ -87,8 +81,7 @@ impl<'a> Folders<'a> {
             path,
             nodes: vec![node],
             root: Rc::new(root),
-            open: HashMap::new(),
-            clock: 0,
+            handles: Handles::default(),
             last: None,
             hidden: 0,
         }
@@ -181,7 +174,7 @@ impl<'a> Folders<'a> {
         self.last = None;
         let mut gone: Vec<Id> = self.node_mut(at).folders.remove(name).into_iter().collect();
         while let Some(id) = gone.pop() {
-            self.open.remove(&id);
+            self.handles.close(id);
             let node = self.node_mut(id);
             node.gone = true;
             node.hidden = BTreeSet::new();
@@ -230,18 +223,16 @@ impl<'a> Folders<'a> {
         parts.join(&b'/')
     }
 
-    /// A handle of a folder. Few are kept, so what is not used for long is closed.
+    /// A handle of a folder.
     pub(super) fn open(&mut self, id: Id) -> Result<Rc<OwnedFd>, sys::Error> {
-        self.clock += 1;
         let mut way = Vec::new();
         let mut at = id;
         let mut folder = loop {
             if at == ROOT {
                 break self.root.clone();
             }
-            if let Some(open) = self.open.get_mut(&at) {
-                open.used = self.clock;
-                break open.folder.clone();
+            if let Some(folder) = self.handles.get(at) {
+                break folder;
             }
             way.push(at);
             at = self.node(at).parent;
@@ -249,85 +240,17 @@ impl<'a> Folders<'a> {
         for (left, id) in way.iter().enumerate().rev() {
             folder = Rc::new(fd::open_folder(folder.as_fd(), &self.node(*id).name)?);
             if left < limits::OPEN_FOLDERS {
-                self.keep_open(*id, folder.clone());
+                self.handles.keep(*id, folder.clone());
             }
         }
         Ok(folder)
     }
 
-    fn keep_open(&mut self, id: Id, folder: Rc<OwnedFd>) {
-        if self.open.len() >= limits::OPEN_FOLDERS
-            && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.used).map(|(id, _)| *id)
-        {
-            self.open.remove(&oldest);
-        }
-        self.clock += 1;
-        self.open.insert(id, Open { folder, used: self.clock });
-    }
-
-    /// Makes the whiteouts and gives all folders their modes and times.
-    ///
-    /// `implied` is called with the paths that end in folders without an entry, and how many those are. Gives
-    /// the number of whiteouts, and whether the root hides all below it.
-    pub(super) fn finish(
-        mut self,
-        whiteouts: &mut Whiteouts,
-        mut implied: impl FnMut(&[u8], u64) -> Result<(), Error>,
-    ) -> Result<(u64, bool), Error> {
-        // a folder that takes the place of a lower one shows nothing of it
-        for at in 0..self.nodes.len() {
-            let Node { hidden, folders, .. } = &self.nodes[at];
-            let renewed: Vec<Id> = hidden.iter().filter_map(|name| folders.get(&**name)).copied().collect();
-            renewed.into_iter().for_each(|id| self.hide_all(id));
-        }
-        let mut count = 0;
-        // children first: a parent's mode may shut us out
-        for at in (0..self.nodes.len()).rev() {
-            let id = Id(at as u32);
-            if self.node(id).gone {
-                continue;
-            }
-            let mut above = id;
-            let mut run = 0;
-            while std::mem::take(&mut self.node_mut(above).implied) {
-                run += 1;
-                above = self.node(above).parent;
-            }
-            if run > 0 {
-                implied(&self.path_of(id, b""), run)?;
-            }
-            count += self.settle(id, whiteouts).at("finish", self.path)?;
-        }
-        Ok((count, self.node(ROOT).opaque))
-    }
-
-    /// Gives one folder its final state; how many whiteouts it got.
-    fn settle(&mut self, id: Id, whiteouts: &mut Whiteouts) -> Result<u64, sys::Error> {
-        let folder = self.open(id)?;
-        let parent = self.node(id).parent;
-        if parent != ROOT && !self.open.contains_key(&parent) {
-            // its turn comes: from here it is one step, from the root there may be ten thousand
-            self.keep_open(parent, Rc::new(fd::open_folder(folder.as_fd(), b"..")?));
-        }
-        let node = self.node(id);
-        let mut count = 0;
-        if node.opaque {
-            whiteouts.hide_all(folder.as_fd())?;
-        } else {
-            for name in node.hidden.iter().filter(|name| !node.folders.contains_key(&***name)) {
-                count += u64::from(whiteouts.hide(folder.as_fd(), name)?);
-            }
-        }
-        fd::fchmod(folder.as_fd(), node.mode)?;
-        fd::futimens(folder.as_fd(), &node.modified)?;
-        Ok(count)
-    }
-
-    fn node(&self, id: Id) -> &Node {
+    pub(super) fn node(&self, id: Id) -> &Node {
         &self.nodes[id.0 as usize]
     }
 
-    fn node_mut(&mut self, id: Id) -> &mut Node {
+    pub(super) fn node_mut(&mut self, id: Id) -> &mut Node {
         &mut self.nodes[id.0 as usize]
     }
 }

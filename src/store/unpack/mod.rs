@@ -22,8 +22,10 @@ use crate::sys;
 use crate::sys::fd;
 
 mod folders;
+mod handles;
 mod name;
 mod place;
+mod settle;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -54,7 +56,7 @@ pub(super) fn unpack(
     }
     let (diff_id, bytes) = archive.finish()?;
     let Unpack { folders, mut index, mut tally, .. } = unpack;
-    (tally.whiteouts, tally.opaque_root) = folders.finish(&mut Whiteouts::Devices, |path, count| {
+    (tally.whiteouts, tally.opaque_root) = folders.settle(&mut Whiteouts::Devices, |path, count| {
         tally.implied_folders += count;
         index.implied(path, count)
     })?;
@@ -66,7 +68,7 @@ pub(super) fn unpack(
 fn make_tree(folder: BorrowedFd<'_>) -> Result<(OwnedFd, u32), sys::Error> {
     fd::mkdirat(folder, b"tree", 0o777)?;
     let tree = fd::open_folder(folder, b"tree")?;
-    let masked = 0o777 & !fd::statx(tree.as_fd())?.mode;
+    let masked = 0o777 & !fd::mode(tree.as_fd())?;
     fd::fchmod(tree.as_fd(), 0o700)?;
     Ok((tree, masked))
 }

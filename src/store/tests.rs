@@ -1,0 +1,303 @@
+//! The store as its users see it: layers, images and names across boots, crashes and removals.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use super::listing::layer;
+use super::{Error, Image, Store, Target};
+use crate::oci::digest::Digest;
+
+fn store(place: &tempfile::TempDir) -> Store {
+    Store::open(&place.path().join("store")).unwrap()
+}
+
+fn add_layer(store: &Store, listing: &str) -> Digest {
+    let tar = layer(listing);
+    let hold = store.hold(&mut |_| {}).unwrap();
+    let lock = store.lock_layer(&hold, &Digest::of(&tar), &mut |_| {}).unwrap();
+    let staged = store.unpack_layer(&lock, &tar[..]).unwrap();
+    store.publish_layer(staged).unwrap().diff_id
+}
+
+fn add_image(store: &Store, reference: &str, layers: &[Digest]) -> Digest {
+    let (manifest, config) = (format!("{{\"{layers:?}\":1}}"), "{\"π\":\"\\n\"}");
+    let image = Image {
+        manifest_digest: Digest::of(manifest.as_bytes()),
+        manifest: manifest.into_bytes(),
+        config_digest: Digest::of(config.as_bytes()),
+        config: config.into(),
+        layers: layers.to_vec(),
+        source: reference.into(),
+    };
+    let hold = store.hold(&mut |_| {}).unwrap();
+    store.put_image(&hold, &image).unwrap();
+    store.set_ref(&hold, reference, &image.manifest_digest).unwrap();
+    assert_eq!(store.image(&image.manifest_digest).unwrap().unwrap(), image);
+    image.manifest_digest
+}
+
+#[test]
+fn opening() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("a/store");
+    Store::open(&root).unwrap();
+    for folder in ["", "layers/sha256", "images/sha256", "refs", "staging"] {
+        assert_eq!(fs::metadata(root.join(folder)).unwrap().mode() & 0o7777, 0o700, "{folder}");
+    }
+    assert_eq!(fs::read_to_string(root.join("version")).unwrap(), "1\n");
+    assert_eq!(fs::read_dir(root.join("staging")).unwrap().count(), 0);
+
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+    Store::open(&root).unwrap();
+    assert_eq!(fs::metadata(&root).unwrap().mode() & 0o7777, 0o700, "closed to others again");
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(Store::open(&root), Err(Error::NotPrivate(_))));
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
+
+    fs::write(root.join("version"), "2\n").unwrap();
+    let error = Store::open(&root).unwrap_err();
+    assert!(error.to_string().ends_with("has layout 2, newer than this program knows"), "{error}");
+    fs::write(root.join("version"), "one").unwrap();
+    assert!(matches!(Store::open(&root), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn a_layer_counts_in_its_boot_or_once_it_is_durable() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(&place);
+    let [kept, lost] = ["f 644 a x", "f 644 b x"].map(|listing| add_layer(&store, listing));
+    assert!(store.has_layer(&kept) && store.has_layer(&lost));
+    let power_cut = |layer: &Digest| {
+        let path = store.layer_folder(layer).join("meta");
+        let meta = fs::read_to_string(&path).unwrap();
+        fs::write(&path, meta.replace(&store.meta(layer).unwrap().boot_id, "another-boot")).unwrap();
+    };
+    power_cut(&lost);
+    assert!(!store.has_layer(&lost), "it may have lost anything");
+    assert_eq!(store.sync().unwrap(), 1, "a layer in doubt is not made durable");
+    assert!(!store.has_layer(&lost));
+    power_cut(&kept);
+    assert!(store.has_layer(&kept));
+    assert_eq!(store.sync().unwrap(), 0);
+    // fetched again, it takes the place of what is in doubt
+    fs::write(store.layer_tree(&lost).join("b"), "half").unwrap();
+    assert_eq!(add_layer(&store, "f 644 b x"), lost);
+    assert_eq!(fs::read(store.layer_tree(&lost).join("b")).unwrap(), b"x");
+    assert!(store.has_layer(&lost));
+    assert_eq!(fs::read_dir(store.staging()).unwrap().count(), 0);
+    fs::write(store.layer_folder(&lost).join("meta"), "{").unwrap();
+    assert!(!store.has_layer(&lost));
+    assert!(matches!(store.meta(&lost), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn leftovers_are_swept_when_no_one_is_at_work() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(&place);
+    let staging = store.staging();
+    let leave = |name: &str| {
+        fs::create_dir_all(staging.join(name).join("tree/closed")).unwrap();
+        fs::set_permissions(staging.join(name).join("tree"), fs::Permissions::from_mode(0)).unwrap();
+    };
+    let digest = Digest::of(&layer("f 644 a x"));
+    leave(&format!("{}.new", digest.hex()));
+    leave(&format!("{}.old", digest.hex()));
+    leave("unknown");
+    fs::write(staging.join("record-1-0"), "half").unwrap();
+    let hold = store.hold(&mut |_| {}).unwrap();
+    store.sweep().unwrap();
+    assert_eq!(fs::read_dir(&staging).unwrap().count(), 4, "someone holds the store");
+    drop(hold);
+    add_layer(&store, "f 644 a x");
+    store.sweep().unwrap();
+    assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
+    assert!(store.has_layer(&digest));
+}
+
+#[test]
+fn names() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(&place);
+    let hold = store.hold(&mut |_| {}).unwrap();
+    let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+    let long = format!("registry.example/{}:{}", "a/".repeat(110) + "a", "t".repeat(128));
+    let references = ["a:1", "a/1", "a%3A1", "a:1@sha256:x", ".a", "..", "A:1", &long, &format!("{long}2")];
+    for (at, reference) in references.iter().enumerate() {
+        store.set_ref(&hold, reference, if at % 2 == 0 { &one } else { &two }).unwrap();
+    }
+    assert_eq!(store.refs().unwrap().len(), references.len());
+    for (at, reference) in references.iter().enumerate() {
+        assert_eq!(
+            store.resolve(reference).unwrap(),
+            Some(if at % 2 == 0 { one } else { two }),
+            "{reference}"
+        );
+    }
+    store.set_ref(&hold, "a:1", &two).unwrap();
+    assert_eq!(store.resolve("a:1").unwrap(), Some(two));
+    assert!(store.remove_ref("a:1").unwrap() && !store.remove_ref("a:1").unwrap());
+    assert_eq!(store.resolve("a:1").unwrap(), None);
+    assert_eq!(store.resolve("a/1").unwrap(), Some(two));
+    fs::write(store.root.join("refs/a%2F1"), "junk").unwrap();
+    assert!(matches!(store.resolve("a/1"), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn images_are_whole_or_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(&place);
+    let base = add_layer(&store, "f 644 a 12345");
+    let manifest = add_image(&store, "a:1", &[base]);
+    let image = store.image(&manifest).unwrap().unwrap();
+    let hold = store.hold(&mut |_| {}).unwrap();
+    let put = |change: &dyn Fn(&mut Image)| {
+        let mut image = image.clone();
+        change(&mut image);
+        store.put_image(&hold, &image).unwrap_err()
+    };
+    assert!(matches!(put(&|image| image.manifest.push(b' ')), Error::WrongDigest { .. }));
+    assert!(matches!(put(&|image| image.config.push(b' ')), Error::WrongDigest { .. }));
+    let missing = Digest::of(b"missing");
+    assert!(
+        matches!(put(&|image| image.layers.push(missing)), Error::MissingLayer { layer, .. } if layer == missing)
+    );
+    assert!(store.image(&missing).unwrap().is_none());
+    // a flipped bit
+    let path = store.image_path(&manifest);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("π", "ρ")).unwrap();
+    let error = store.image(&manifest).unwrap_err();
+    assert!(error.to_string().ends_with("its bytes do not match their digests"), "{error}");
+    assert!(error.hint().unwrap().contains("pull the image again"));
+    fs::write(&path, &text[..text.len() / 2]).unwrap();
+    assert!(matches!(store.image(&manifest), Err(Error::Damaged { .. })));
+    store.put_image(&hold, &image).unwrap();
+    assert_eq!(store.image(&manifest).unwrap(), Some(image));
+}
+
+#[test]
+fn nothing_below_an_opaque_root_is_part_of_an_image() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(&place);
+    let layers =
+        ["f 644 a x", "f 644 .wh..wh..opq x\nf 644 b x", "f 644 c x"].map(|text| add_layer(&store, text));
+    let hold = store.hold(&mut |_| {}).unwrap();
+    let (manifest, config) = (b"m".to_vec(), b"c".to_vec());
+    let image = Image {
+        manifest_digest: Digest::of(&manifest),
+        manifest,
+        config_digest: Digest::of(&config),
+        config,
+        layers: layers.to_vec(),
+        source: "a:1".into(),
+    };
+    store.put_image(&hold, &image).unwrap();
+    assert_eq!(store.image(&image.manifest_digest).unwrap().unwrap().layers, layers[1..]);
+}
+
+#[test]
+fn removal_keeps_what_is_needed() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(&place);
+    let [base, one, two, stray] =
+        ["f 644 base 12345", "f 644 one 123", "f 0 two 12\nd 0 closed", "f 644 stray 1"]
+            .map(|text| add_layer(&store, text));
+    let first = add_image(&store, "a:1", &[base, one]);
+    let second = add_image(&store, "a:2", &[base, two]);
+    {
+        let hold = store.hold(&mut |_| {}).unwrap();
+        store.set_ref(&hold, "b:1", &first).unwrap();
+        store.set_ref(&hold, "b:gone", &Digest::of(b"no image")).unwrap();
+    }
+    let listed = store.images().unwrap();
+    assert_eq!(
+        listed.iter().map(|image| image.references.clone()).collect::<Vec<_>>(),
+        [vec!["a:1", "b:1"], vec!["a:2"]]
+    );
+    assert_eq!((listed[0].bytes, listed[0].own_bytes, listed[0].layers, listed[0].complete), (8, 3, 2, true));
+
+    // one name of two
+    let removed = store.remove(&Target::Reference("a:1".into()), &[], &mut |_| {}).unwrap();
+    assert_eq!(
+        (removed.references, removed.images, removed.layers, removed.bytes),
+        (vec!["a:1".to_owned()], vec![], vec![stray], 1)
+    );
+    // the last name, but a box is made of it
+    let removed = store.remove(&Target::Reference("b:1".into()), &[first], &mut |_| {}).unwrap();
+    assert_eq!((removed.images, removed.layers), (vec![], vec![]));
+    assert!(store.images().unwrap()[1].references.is_empty());
+    // the box is gone
+    let removed = store.collect(&[], &mut |_| {}).unwrap();
+    assert_eq!((removed.images, removed.layers, removed.bytes), (vec![first], vec![one], 3));
+    assert!(store.has_layer(&base) && store.has_layer(&two) && !store.has_layer(&one));
+    // by digest, with all its names
+    let removed = store.remove(&Target::Image(second), &[], &mut |_| {}).unwrap();
+    assert_eq!((removed.references, removed.layers.len(), removed.bytes), (vec!["a:2".to_owned()], 2, 7));
+    assert_eq!(fs::read_dir(store.root.join("layers/sha256")).unwrap().count(), 0);
+    for target in [Target::Reference("a:1".into()), Target::Image(second)] {
+        let error = store.remove(&target, &[], &mut |_| {}).unwrap_err();
+        assert!(error.to_string().starts_with("no image `"), "{error}");
+    }
+}
+
+#[test]
+fn a_removal_waits_for_a_pull() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(&place);
+    let layer = add_layer(&store, "f 644 a x");
+    let hold = store.hold(&mut |_| {}).unwrap();
+    std::thread::scope(|scope| {
+        let removal = scope.spawn(|| {
+            let mut waited = 0;
+            let removed = store.collect(&[], &mut |_| waited += 1).unwrap();
+            (removed, waited)
+        });
+        std::thread::sleep(std::time::Duration::from_millis(1300));
+        let image = add_image_held(&store, &hold, &[layer]);
+        drop(hold);
+        let (removed, waited) = removal.join().unwrap();
+        assert_eq!((removed.layers, waited), (vec![], 1));
+        assert!(store.image(&image).unwrap().is_some());
+    });
+    assert!(store.has_layer(&layer));
+}
+
+fn add_image_held(store: &Store, hold: &super::Hold, layers: &[Digest]) -> Digest {
+    let (manifest, config) = (b"m".to_vec(), b"c".to_vec());
+    let image = Image {
+        manifest_digest: Digest::of(&manifest),
+        manifest,
+        config_digest: Digest::of(&config),
+        config,
+        layers: layers.to_vec(),
+        source: "a:1".into(),
+    };
+    store.put_image(hold, &image).unwrap();
+    store.set_ref(hold, "a:1", &image.manifest_digest).unwrap();
+    image.manifest_digest
+}
+
+#[test]
+fn two_pulls_of_one_layer_unpack_it_once() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(&place);
+    let tar = layer("f 644 a x");
+    let diff_id = Digest::of(&tar);
+    let pull = || {
+        let hold = store.hold(&mut |_| {}).unwrap();
+        let lock = store.lock_layer(&hold, &diff_id, &mut |_| {}).unwrap();
+        if store.has_layer(&diff_id) {
+            return 0;
+        }
+        store.publish_layer(store.unpack_layer(&lock, &tar[..]).unwrap()).unwrap();
+        1
+    };
+    let unpacked: usize = std::thread::scope(|scope| {
+        let pulls: Vec<_> = (0..8).map(|_| scope.spawn(pull)).collect();
+        pulls.into_iter().map(|pull| pull.join().unwrap()).sum()
+    });
+    assert_eq!(unpacked, 1);
+    assert_eq!(fs::read_dir(store.staging()).unwrap().count(), 0, "the lock file goes with the lock");
+    assert!(Path::new(&store.layer_tree(&diff_id)).join("a").exists());
+}
