@@ -61,6 +61,19 @@ pub enum Error {
     /// An image was removed while it was about to be used.
     #[error("the image `{0}` was removed by another devbox just after it was fetched")]
     Vanished(String),
+    /// `--rm` with the name of a box that is kept.
+    #[error("box `{0}` is there already, and `--rm` would remove it")]
+    NotThrowAway(String),
+    /// A box keeps the image it was made from.
+    #[error("box `{name}` was made from {made_from}, not from {wanted}")]
+    OtherImage {
+        /// The box.
+        name: String,
+        /// Its image.
+        made_from: String,
+        /// The one asked for now.
+        wanted: String,
+    },
     /// A box of this name belongs to another project.
     #[error("box `{name}` belongs to the project of {file}")]
     OtherProject {
@@ -108,6 +121,10 @@ impl Error {
             Self::Pull(error) => error.hint(),
             Self::Session(error) => error.hint(),
             Self::Rootfs(error) => error.hint(),
+            Self::NotThrowAway(_) => Some("leave `--name` out, or leave `--rm` out to use the box".into()),
+            Self::OtherImage { name, .. } => Some(format!(
+                "`devbox rm {name}` and entering again makes it anew; `--name` makes another beside it"
+            )),
             Self::OtherProject { .. } => Some(
                 "give this project's box a name of its own: `name = \"…\"` in its devbox.toml, or `--name`"
                     .into(),

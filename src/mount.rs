@@ -1,7 +1,7 @@
 //! What has to stand where in a box's root: plain data, carried out in order by `sandbox::mounts`.
 //!
 //! A *target* is an absolute path in the box, resolved inside its root. A *source* is an absolute path on the
-//! host without symbolic links. Strings are C strings already: what walks the list allocates nothing.
+//! host. Strings are C strings already.
 
 use std::ffi::{CString, NulError};
 use std::os::unix::ffi::OsStrExt;
@@ -19,6 +19,8 @@ pub enum Root {
 /// An overlay mount (kernel documentation, `filesystems/overlayfs.rst`), always with `userxattr`.
 #[derive(Debug, Clone)]
 pub struct Overlay {
+    /// Host folder that `lowers` are relative to: mount options have little room.
+    pub base: CString,
     /// Host folders, topmost first.
     pub lowers: Vec<CString>,
     /// Host folder that takes the writes.

@@ -3,6 +3,7 @@
 
 use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -52,49 +53,59 @@ impl Opening<'_> {
         if let Some(why) = &self.plan.no_project_because {
             self.ui.detail(&format!("no project folder is mounted: {why}"));
         }
-        let mut made = self.make(&boxes)?;
-        let resolved = self.resolve(&boxes, &made.record)?;
+        let made = self.make(&boxes)?;
+        let code = self.open(&boxes, made);
+        if self.ephemeral {
+            // Also after a failure: nobody else knows the box.
+            let removed = boxes.remove(&self.plan.name, || super::full_maps(&self.host));
+            return code.and_then(|code| removed.map(|()| code).map_err(Error::from));
+        }
+        code
+    }
+
+    fn open(&self, boxes: &Boxes, mut made: Made) -> Result<ExitCode, Error> {
+        let resolved = self.resolve(boxes, &made.record)?;
         for note in &resolved.notes {
             self.ui.note(note);
         }
         let open = self.request(&resolved)?;
         let program = name_of(&resolved.program);
         let name = &self.plan.name;
-        let (began, mut waits) = (Instant::now(), false);
-        let code = loop {
-            let outcome = match made.lock.take() {
-                Some(lock) => self.start(&boxes, &made.record, true, lock, &resolved, &open, &program)?,
+        let (began, mut said) = (Instant::now(), false);
+        loop {
+            let lock = match made.lock.take() {
+                Some(lock) => Some((lock, true)),
                 None => match boxes.connect(name)? {
                     Some(connection) => {
-                        // A box that ends right now may close before it reads.
-                        match client::ask(&connection, open.clone()) {
-                            Ok(terminals) => attend(connection, terminals, &program, name, None, |found| {
-                                self.compare(found)
-                            })?,
-                            Err(_) => Outcome::Gone,
+                        if let Some(code) = self.join(connection, &open, &program)? {
+                            return Ok(code);
                         }
+                        // It ended before it took the request.
+                        None
                     }
                     None => match boxes.try_lock(name)? {
-                        Some(lock) => {
-                            let fresh = boxes.is_fresh(name)?;
-                            self.start(&boxes, &made.record, fresh, lock, &resolved, &open, &program)?
-                        }
-                        None => {
-                            self.wait(began, &mut waits)?;
-                            Outcome::Gone
-                        }
+                        Some(lock) => Some((lock, boxes.is_fresh(name)?)),
+                        None => None,
                     },
                 },
             };
-            match outcome {
-                Outcome::Exited(code) => break code,
-                Outcome::Gone => {}
+            match lock {
+                Some((lock, fresh)) => {
+                    return self.start(boxes, &made.record, fresh, lock, &resolved, &open, &program);
+                }
+                None => self.wait(began, &mut said)?,
             }
-        };
-        if self.ephemeral {
-            boxes.remove(name, || super::full_maps(&self.host))?;
         }
-        Ok(ExitCode::from(code))
+    }
+
+    /// A session in the running box; none when that ended before the session began.
+    fn join(&self, connection: UnixStream, open: &Open, program: &str) -> Result<Option<ExitCode>, Error> {
+        let terminals = client::ask(&connection, open.clone())?;
+        let compare = |running| self.compare(running);
+        Ok(match attend(connection, terminals, program, &self.plan.name, None, compare)? {
+            Outcome::Exited(code) => Some(ExitCode::from(code)),
+            Outcome::Gone => None,
+        })
     }
 
     /// Another devbox starts or ends the box right now.
@@ -116,12 +127,12 @@ impl Opening<'_> {
         let name = &self.plan.name;
         let wanted = image_name(&self.plan.image);
         if let Some(record) = boxes.load(name)? {
+            if self.ephemeral {
+                return Err(Error::NotThrowAway(name.clone()));
+            }
             self.check_project(&record)?;
             if record.image != wanted {
-                self.ui.warning(&format!(
-                    "box `{name}` was made from {}, not from {wanted}; `devbox rm {name}` and entering again changes that",
-                    record.image
-                ));
+                return Err(Error::OtherImage { name: name.clone(), made_from: record.image, wanted });
             }
             return Ok(Made { record, lock: None });
         }
@@ -240,7 +251,7 @@ impl Opening<'_> {
         resolved: &Resolved,
         open: &Open,
         program: &str,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<ExitCode, Error> {
         let name = &self.plan.name;
         let folder = boxes.folder(name)?;
         let ids = self.maps(resolved)?;
@@ -276,23 +287,26 @@ impl Opening<'_> {
             fingerprint: fingerprint(&self.plan),
         };
         let started = start(boxes, name, lock, &spec, open.clone(), dirs::arguments_length())?;
-        let outcome = attend(started.connection, started.terminals, program, name, Some(&spec), |_| {
+        let begun = |_| {
             if fresh {
                 boxes.mark_started(name);
             }
-        });
-        Ok(outcome?)
+        };
+        match attend(started.connection, started.terminals, program, name, Some(&spec), begun)? {
+            Outcome::Exited(code) => Ok(ExitCode::from(code)),
+            Outcome::Gone => Err(session::Error::Lost.into()),
+        }
     }
 
     fn maps(&self, resolved: &Resolved) -> Result<IdMaps, Error> {
         let (uid, gid) = (self.host.uid, self.host.gid);
         let one = |container_id, host_id| IdMap { container_id, host_id, size: 1 };
-        Ok(match (resolved.ids, resolved.account.uid) {
-            (Ids::Full, _) => {
+        Ok(match resolved.ids {
+            Ids::Full => {
                 let (uids, gids) = probe::subordinate_ids(&self.host.user, uid)?;
                 IdMaps::Full { uids: idmap::full(uid, &uids), gids: idmap::full(gid, &gids) }
             }
-            (_, 0) => IdMaps::Single { uid: one(0, uid), gid: one(0, gid) },
+            // Root too: it is root of a namespace inside, which can't change the box's mounts.
             _ => IdMaps::Single { uid: one(uid, uid), gid: one(gid, gid) },
         })
     }
@@ -345,7 +359,7 @@ impl Opening<'_> {
                 environment.push(c_string(format!("APT_CONFIG={}", rootfs::APT_CONFIG))?);
                 Identity::Root
             }
-            (account, _) => Identity::Me { uid: account.uid, gid: account.gid },
+            _ => Identity::Me,
         };
         let mut folders = vec![c_string(&resolved.cwd)?];
         // A running box may not have the folder the caller stands in; one that was asked for must be there.

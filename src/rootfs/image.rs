@@ -1,5 +1,7 @@
 //! The root of a box over an image: an overlay, the kernel's filesystems, and the few files a host gives.
 
+use std::path::Path;
+
 use crate::mount::{Op, Overlay, Root, c_path};
 use crate::plan::Network;
 use crate::sys::shim;
@@ -7,8 +9,15 @@ use crate::sys::shim;
 use super::{Error, Layout, Wanted, bind, files, tmpfs};
 
 pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
+    // Layers by short names, relative to the store's folder of layers.
+    let base = wanted.lowers.first().and_then(|tree| tree.parent()?.parent()).unwrap_or(Path::new("/"));
     let root = Root::Overlay(Overlay {
-        lowers: wanted.lowers.iter().map(c_path).collect::<Result<_, _>>()?,
+        base: c_path(base)?,
+        lowers: wanted
+            .lowers
+            .iter()
+            .map(|tree| c_path(tree.strip_prefix(base).unwrap_or(tree)))
+            .collect::<Result<_, _>>()?,
         upper: c_path(wanted.folder.join("upper"))?,
         work: c_path(wanted.folder.join("work"))?,
         volatile: wanted.volatile,

@@ -70,6 +70,7 @@ fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error>
         .and_then(|found| fs::set_permissions(&upper, found.permissions()))
         .map_err(|source| Error::File { what: "prepare", path: upper.clone(), source })?;
     let overlay = Overlay {
+        base: c"/".into(),
         lowers: vec![c_path(from)?],
         upper: c_path(&upper)?,
         work: c_path(&work)?,

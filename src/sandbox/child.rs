@@ -1,12 +1,11 @@
 //! The inner side: one straight line from the clone to the init loop.
 //!
-//! From `pivot` on, two roots are in reach: absolute paths are the box's, for it is the process's root; paths
-//! relative to the working directory are the host's, for that stays at the old root. Links in the image resolve
-//! inside the box by construction, whatever they say, because its `/proc` with its magic links is mounted last.
+//! All that comes from the host is taken as detached mounts first; then the root is changed and the host's is let
+//! go of; only then are paths of the image used. There is never a moment in which both are in reach: the old root
+//! would lie on top of the new one, and any `..` of the image's links would lead there.
 
 use std::ffi::CStr;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -40,19 +39,21 @@ pub(super) fn set_up(
     set_attributes(arguments).map_err(at(Stage::Attributes))?;
 
     sys::mount::make_private().map_err(at(Stage::Private))?;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let host = open(c"/", flags, Mode::empty()).map_err(at(Stage::Root))?;
-    nix::unistd::fchdir(host.as_fd()).and_then(|()| mount_root(spec)).map_err(at(Stage::Root))?;
-    pivot(spec, &host).map_err(at(Stage::Pivot))?;
+    let operation = |index: usize| move |errno| Failure(Stage::Operation, index as u16, errno);
+    let mut taken = Vec::with_capacity(spec.ops.len());
     for (index, op) in spec.ops.iter().enumerate() {
-        mounts::carry_out(op).map_err(|errno| Failure(Stage::Operation, index as u16, errno))?;
+        taken.push(mounts::take(op).map_err(operation(index))?);
+    }
+    mount_root(spec).map_err(at(Stage::Root))?;
+    change_root(spec).map_err(at(Stage::Pivot))?;
+    for (index, (op, taken)) in spec.ops.iter().zip(taken).enumerate() {
+        mounts::carry_out(op, taken).map_err(operation(index))?;
     }
     nix::unistd::sethostname(std::ffi::OsStr::new(&*spec.hostname.to_string_lossy()))
         .map_err(at(Stage::Names))?;
     if spec.own_network {
         sys::process::bring_loopback_up().map_err(at(Stage::Names))?;
     }
-    sys::mount::detach(c".").and_then(|()| nix::unistd::chdir(c"/")).map_err(at(Stage::Detach))?;
     nix::sys::prctl::set_pdeathsig(None).map_err(at(Stage::Attributes))
 }
 
@@ -67,10 +68,12 @@ fn write_own_maps(uid: IdMap, gid: IdMap) -> nix::Result<()> {
     write(c"/proc/self/gid_map", &gid.line())
 }
 
-/// Nothing of the caller is readable in pid 1, no set-id bit works below it, and sessions start from defaults:
-/// umask 022, no ignored signal, no controlling terminal.
+/// Nothing of the caller is readable in pid 1 and its terminal and pipes are let go of, no set-id bit works below it,
+/// and sessions start from defaults: umask 022, no ignored signal, no controlling terminal.
 fn set_attributes(arguments: usize) -> nix::Result<()> {
     restore_ignored_signals()?;
+    let null = open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    (0..3).try_for_each(|number| sys::process::duplicate_to(&null, number))?;
     sys::process::set_undumpable()?;
     nix::sys::prctl::set_no_new_privs()?;
     sys::process::erase_arguments(arguments);
@@ -97,15 +100,16 @@ fn restore_ignored_signals() -> nix::Result<()> {
 fn mount_root(spec: &Spec) -> nix::Result<()> {
     match &spec.root {
         Root::Overlay(overlay) => mounts::mount_overlay(overlay, &spec.mount_point),
-        Root::Host => mounts::bind_host(&spec.mount_point),
+        Root::Host => mounts::mount_host(&spec.mount_point),
     }
 }
 
-/// The root on top of which the old one lies stays reachable through `host` alone.
-fn pivot(spec: &Spec, host: &OwnedFd) -> nix::Result<()> {
+/// The new root in, the old one out (pivot_root(2), "pivot_root(".", ".")").
+fn change_root(spec: &Spec) -> nix::Result<()> {
     nix::unistd::chdir(spec.mount_point.as_c_str())?;
     sys::mount::pivot_to_current()?;
-    nix::unistd::fchdir(host.as_fd())
+    sys::mount::detach(c".")?;
+    nix::unistd::chdir(c"/")
 }
 
 /// Sends what stopped the set-up; nothing can be done when even that fails.

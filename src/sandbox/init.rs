@@ -17,9 +17,10 @@ use nix::unistd::Pid;
 use crate::idmap::IdMaps;
 use crate::sys::process;
 
+use super::child::{self, Failure};
 use super::spawn::{self, send};
 use super::wire::{self, Incoming, Open, Reply, Request, Step};
-use super::{Ends, Spec};
+use super::{Ends, Spec, Stage};
 
 /// How long a session that lost its client may take to end after SIGHUP.
 const HANGUP_GRACE: Duration = Duration::from_millis(1000);
@@ -30,6 +31,8 @@ struct Connection {
     incoming: Incoming,
     descriptors: Vec<OwnedFd>,
     session: Option<Pid>,
+    /// The session has a terminal.
+    terminal: bool,
     /// When the client has gone: the moment its session is killed.
     ends: Option<Instant>,
 }
@@ -40,14 +43,16 @@ struct Init {
     full: bool,
     shim: OwnedFd,
     connections: Vec<Connection>,
-    /// Set by `Stop`: when everything is killed.
+    /// When everything is killed.
     stops: Option<Instant>,
+    /// No session is started any more.
+    stopping: bool,
 }
 
 /// Runs until the last session has ended; never returns.
 pub(super) fn run(ends: Ends, shim: OwnedFd, spec: &Spec) -> ! {
     let Ends { listener, lock, connection } = ends;
-    let status = match prepare(&listener, &lock, &connection, &shim) {
+    match prepare(&listener, &lock, &connection, &shim) {
         Ok(signals) => {
             let mut init = Init {
                 fingerprint: spec.fingerprint,
@@ -55,35 +60,30 @@ pub(super) fn run(ends: Ends, shim: OwnedFd, spec: &Spec) -> ! {
                 shim,
                 connections: vec![Connection::new(connection)],
                 stops: None,
+                stopping: false,
             };
             while !init.connections.is_empty() {
                 init.turn(&listener, &signals);
             }
-            0
         }
-        Err(_) => 1,
-    };
+        Err(errno) => child::report(&connection, &Failure(Stage::Init, 0, errno)),
+    }
     // From here on clients are refused and start the box anew when the lock is free.
     drop(listener);
     end_everything();
     release_root();
     // The lock goes with the process: whoever gets it finds the root unmounted.
     drop(lock);
-    process::exit_now(status)
+    process::exit_now(0)
 }
 
-/// Lets go of all the launcher had open, its terminal and pipes included, and takes signals as descriptors.
+/// Lets go of all the launcher had open, and takes signals as descriptors.
 fn prepare(
     listener: &OwnedFd,
     lock: &OwnedFd,
     connection: &UnixStream,
     shim: &OwnedFd,
 ) -> nix::Result<SignalFd> {
-    let null = nix::fcntl::open(c"/dev/null", nix::fcntl::OFlag::O_RDWR, nix::sys::stat::Mode::empty())?;
-    for number in 0..3 {
-        process::duplicate_to(&null, number)?;
-    }
-    drop(null);
     process::close_all_but([
         listener.as_raw_fd(),
         lock.as_raw_fd(),
@@ -98,7 +98,14 @@ fn prepare(
 
 impl Connection {
     fn new(stream: UnixStream) -> Self {
-        Self { stream, incoming: Incoming::default(), descriptors: Vec::new(), session: None, ends: None }
+        Self {
+            stream,
+            incoming: Incoming::default(),
+            descriptors: Vec::new(),
+            session: None,
+            terminal: false,
+            ends: None,
+        }
     }
 }
 
@@ -109,16 +116,21 @@ impl Init {
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(listener.as_fd(), PollFlags::POLLIN),
         ];
-        for connection in &self.connections {
-            // A client that has gone would be reported for ever.
-            let wanted = if connection.ends.is_none() { PollFlags::POLLIN } else { PollFlags::empty() };
-            watched.push(PollFd::new(connection.stream.as_fd(), wanted));
-        }
+        // A client that has gone would be reported for ever.
+        let present = |connection: &&Connection| connection.ends.is_none();
+        watched.extend(
+            self.connections
+                .iter()
+                .filter(present)
+                .map(|one| PollFd::new(one.stream.as_fd(), PollFlags::POLLIN)),
+        );
         let _ = poll(&mut watched, self.timeout());
         let ready: Vec<bool> = watched.iter().map(|one| one.any().unwrap_or(false)).collect();
 
-        for index in (0..self.connections.len()).rev() {
-            if ready[index + 2] && self.connections[index].ends.is_none() {
+        let indices: Vec<usize> =
+            (0..self.connections.len()).filter(|at| self.connections[*at].ends.is_none()).collect();
+        for (index, ready) in indices.into_iter().zip(&ready[2..]) {
+            if *ready {
                 self.hear(index);
             }
         }
@@ -132,13 +144,14 @@ impl Init {
         self.pass_deadlines();
         // Clients that only asked, or left before asking.
         self.connections.retain(|connection| connection.session.is_some() || connection.ends.is_none());
-        if self.connections.iter().all(|connection| connection.session.is_none()) && !self.awaits_first() {
+        let sessions = self.connections.iter().any(|connection| connection.session.is_some());
+        if !sessions && (self.stopping || !self.awaits_request()) {
             self.connections.clear();
         }
     }
 
     /// True while a client has connected and not yet asked.
-    fn awaits_first(&self) -> bool {
+    fn awaits_request(&self) -> bool {
         self.connections.iter().any(|connection| connection.session.is_none() && connection.ends.is_none())
     }
 
@@ -181,7 +194,12 @@ impl Init {
                 }
                 Ok(Some(Request::Signal(signal))) => self.signal(index, signal),
                 Ok(Some(Request::Stop(grace))) => self.stop(index, grace),
-                Ok(Some(Request::Open(_))) | Err(_) => return self.hang_up(index),
+                Ok(Some(Request::Open(_))) | Err(_) => {
+                    // Most likely a devbox of another version: it shall not try again.
+                    let reply = Reply::Failed { step: Step::Request, errno: Errno::EPROTO };
+                    let _ = send(&self.connections[index].stream, &reply);
+                    return self.hang_up(index);
+                }
             }
         }
     }
@@ -195,6 +213,7 @@ impl Init {
         match outcome {
             Ok(spawned) => {
                 connection.session = Some(spawned.pid);
+                connection.terminal = spawned.master.is_some();
                 let reply = Reply::Started { fingerprint: self.fingerprint };
                 let _ = send_with(&connection.stream, &reply, spawned.master.as_ref());
             }
@@ -210,12 +229,12 @@ impl Init {
         let (Some(leader), Ok(signal)) = (self.connections[index].session, Signal::try_from(number)) else {
             return;
         };
-        let _ = match signal {
+        match signal {
             Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP | Signal::SIGSTOP | Signal::SIGCONT => {
-                killpg(leader, signal)
+                to_job(leader, signal)
             }
-            _ => kill(leader, signal),
-        };
+            _ => drop(kill(leader, signal)),
+        }
     }
 
     /// The client has gone: its session is hung up, and killed when that does not end it.
@@ -223,20 +242,25 @@ impl Init {
         let connection = &mut self.connections[index];
         connection.ends = Some(Instant::now() + HANGUP_GRACE);
         if let Some(leader) = connection.session {
-            let _ = killpg(leader, Signal::SIGHUP);
-            let _ = killpg(leader, Signal::SIGCONT);
+            to_job(leader, Signal::SIGHUP);
+            to_job(leader, Signal::SIGCONT);
         }
     }
 
+    /// SIGTERM to all. Interactive shells ignore it and end when their terminal hangs up.
     fn stop(&mut self, index: usize, grace: u32) {
+        self.stopping = true;
+        self.stops = Some(Instant::now() + Duration::from_millis(grace.into()));
         // Whoever asks waits for the lock, not for an answer.
         self.connections[index].ends = Some(Instant::now());
-        self.stops = Some(Instant::now() + Duration::from_millis(grace.into()));
         let everything = Pid::from_raw(-1);
         let _ = kill(everything, Signal::SIGTERM);
-        // Interactive shells ignore SIGTERM and end on SIGHUP.
-        let _ = kill(everything, Signal::SIGHUP);
         let _ = kill(everything, Signal::SIGCONT);
+        for connection in self.connections.iter().filter(|connection| connection.terminal) {
+            if let Some(leader) = connection.session {
+                let _ = kill(leader, Signal::SIGHUP);
+            }
+        }
     }
 
     fn reap(&mut self) {
@@ -261,6 +285,7 @@ impl Init {
     fn pass_deadlines(&mut self) {
         let now = Instant::now();
         if self.stops.is_some_and(|at| at <= now) {
+            // What does not die of this is waited for when all is over.
             let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
             self.stops = None;
         }
@@ -268,10 +293,17 @@ impl Init {
             if connection.ends.is_some_and(|at| at <= now)
                 && let Some(leader) = connection.session
             {
-                let _ = killpg(leader, Signal::SIGKILL);
+                to_job(leader, Signal::SIGKILL);
                 connection.ends = Some(now + HANGUP_GRACE);
             }
         }
+    }
+}
+
+/// To a session's process group; to its leader alone in the instant before it has made one.
+fn to_job(leader: Pid, signal: Signal) {
+    if killpg(leader, signal).is_err() {
+        let _ = kill(leader, signal);
     }
 }
 

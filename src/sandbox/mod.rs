@@ -3,7 +3,8 @@
 //! ```text
 //!  launcher (host)                          child = pid 1 of the box
 //!  clone(user, mount, pid, ipc, uts …) ───► maps (one id) ◄── or waits for newuidmap ‖ newgidmap outside
-//!                                           private mounts, root, pivot_root, operations, old root detached
+//!                                           private mounts; what comes from the host as detached mounts
+//!                                           root, pivot_root, the host's root let go of; operations
 //!  first frame of the session ────────────► init loop: sessions, signals, reaping; ends with the last session
 //! ```
 //!
@@ -64,8 +65,8 @@ pub enum Stage {
     Operation = 5,
     /// Host name or loopback.
     Names = 6,
-    /// Letting go of the host's root.
-    Detach = 7,
+    /// Becoming the box's init.
+    Init = 7,
 }
 
 /// Why a box could not be started.
@@ -114,7 +115,7 @@ impl Error {
             4 => (Stage::Pivot, "change to the box's root".to_owned()),
             5 => (Stage::Operation, spec.ops.get(usize::from(index)).map_or_else(String::new, op_words)),
             6 => (Stage::Names, "set the box's host name and network".to_owned()),
-            7 => (Stage::Detach, "let go of the host's root".to_owned()),
+            7 => (Stage::Init, "become the box's init".to_owned()),
             _ => (Stage::Attributes, "set the attributes of the box's init".to_owned()),
         };
         Self::SetUp { what, stage, errno }

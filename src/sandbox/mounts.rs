@@ -1,8 +1,11 @@
-//! Carries out mount operations, in the order given. The process's root is the box's, its working directory the
-//! host's old root; see `child`.
+//! Carries out mount operations, in the order given, in two passes.
+//!
+//! `take` runs while the host's root is still there and gives every source as a detached mount. `carry_out` runs when
+//! the box's root is all there is: links in the image resolve inside the box whatever they say, for there is no
+//! host left for them to reach, and no magic link either before `/proc` is put in place, last.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open};
@@ -11,12 +14,45 @@ use nix::sys::stat::{Mode, SFlag};
 
 use crate::mount::{Op, Overlay};
 use crate::sys;
-use crate::sys::mount::{Attributes, Filesystem};
+use crate::sys::mount::{Attributes, Filesystem, mount_setattr, move_mount, open_tree};
 
 const LOCKED_DOWN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 
-/// Does one operation.
-pub(super) fn carry_out(op: &Op) -> nix::Result<()> {
+/// Device nodes of a box: on the host, and in it.
+const NODES: [(&CStr, &CStr); 6] = [
+    (c"/dev/null", c"/dev/null"),
+    (c"/dev/zero", c"/dev/zero"),
+    (c"/dev/full", c"/dev/full"),
+    (c"/dev/random", c"/dev/random"),
+    (c"/dev/urandom", c"/dev/urandom"),
+    (c"/dev/tty", c"/dev/tty"),
+];
+
+/// Detached mounts of what `op` brings from the host, in the order it needs them.
+pub(super) fn take(op: &Op) -> nix::Result<Vec<OwnedFd>> {
+    match op {
+        Op::Bind { from, readonly, recursive, devices, .. } => {
+            let mount = open_tree(from, *recursive)?;
+            mount_setattr(
+                &mount,
+                *recursive,
+                Attributes { readonly: *readonly, nodev: !devices, noexec: false },
+            )?;
+            Ok(vec![mount])
+        }
+        Op::Overlay { overlay, .. } => Ok(vec![detached_overlay(overlay)?]),
+        Op::Dev => NODES.iter().map(|(from, _)| open_tree(from, false)).collect(),
+        // A new procfs is allowed only where another, unobscured one can be seen: the host's (mount_namespaces(7)).
+        Op::Proc => {
+            let attributes = Attributes { nodev: true, noexec: true, readonly: false };
+            Ok(vec![Filesystem::open(c"proc")?.mount(attributes)?])
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Does one operation with what `take` took for it.
+pub(super) fn carry_out(op: &Op, taken: Vec<OwnedFd>) -> nix::Result<()> {
     match op {
         Op::Dir(at) => make_folders(at),
         Op::File(at) => make_file(at),
@@ -26,47 +62,57 @@ pub(super) fn carry_out(op: &Op) -> nix::Result<()> {
         Op::Write { at, content, mode } => write_new(at, content, *mode),
         Op::Append { at, content } => append(at, content),
         Op::Tmpfs { at, options } => on(at, make_folders, || mount_tmpfs(at, options)),
-        Op::Bind { from, at, readonly, recursive, devices } => {
-            let attributes = Attributes { readonly: *readonly, nodev: !devices, noexec: false };
-            bind(host(from), at, *recursive, attributes)
-        }
         Op::BindWithin { from, at } => {
             on(at, make_file, || sys::mount::mount(Some(from), at, None, MsFlags::MS_BIND, None))
         }
-        Op::Overlay { overlay, at } => on(at, make_folders, || mount_overlay(overlay, at)),
-        Op::Dev => populate_dev(),
-        Op::Proc => on(c"/proc", make_folders, || {
-            let flags = LOCKED_DOWN | MsFlags::MS_NOEXEC;
-            sys::mount::mount(Some(c"proc"), c"/proc", Some(c"proc"), flags, None)
-        }),
+        Op::Bind { at, .. } | Op::Overlay { at, .. } => attach(&taken, at),
+        Op::Dev => populate_dev(&taken),
+        Op::Proc => attach(&taken, c"/proc"),
         Op::Chown { at, uid, gid, mode } => chown(at, *uid, *gid, *mode),
     }
 }
 
-/// An overlay. One mount(2) call when its options fit into a page, else one option at a time. The working directory
-/// must be the host's root.
+/// Puts a detached mount at `at`, which is made as a folder or file, as the mount is, when it is missing.
+fn attach(taken: &[OwnedFd], at: &CStr) -> nix::Result<()> {
+    let mount = taken.first().ok_or(Errno::EINVAL)?;
+    let make = |at: &CStr| {
+        let found = nix::sys::stat::fstat(mount.as_fd())?;
+        if is_folder(found.st_mode) { make_folders(at) } else { make_file(at) }
+    };
+    on(at, make, || move_mount(mount, at))
+}
+
+/// The root overlay, at a folder of the host. One mount(2) call when its options fit into a page, else one option
+/// at a time.
 pub(super) fn mount_overlay(overlay: &Overlay, at: &CStr) -> nix::Result<()> {
     /// mount(2) reads one page of options.
     const PAGE: usize = 4096;
-    let plain = [&overlay.upper, &overlay.work]
-        .into_iter()
-        .chain(&overlay.lowers)
-        .all(|path| !path.as_bytes().iter().any(|byte| matches!(byte, b',' | b':' | b'\\')));
-    let length: usize = overlay.lowers.iter().map(|lower| lower.as_bytes().len() + 1).sum();
-    if plain && length + overlay.upper.as_bytes().len() + overlay.work.as_bytes().len() + 64 < PAGE {
+    nix::unistd::chdir(overlay.base.as_c_str())?;
+    let all = || [&overlay.upper, &overlay.work].into_iter().chain(&overlay.lowers);
+    let plain = all().all(|path| !path.as_bytes().iter().any(|byte| matches!(byte, b',' | b':' | b'\\')));
+    let length: usize = all().map(|path| path.as_bytes().len() + 1).sum();
+    if plain && length + 64 < PAGE {
         return mount_overlay_by_text(overlay, at);
     }
+    move_mount(detached_overlay(overlay)?, at)
+}
+
+/// An overlay that stands nowhere yet.
+fn detached_overlay(overlay: &Overlay) -> nix::Result<OwnedFd> {
+    nix::unistd::chdir(overlay.base.as_c_str())?;
     let filesystem = Filesystem::open(c"overlay")?;
-    for lower in &overlay.lowers {
-        filesystem.set(c"lowerdir+", host(lower))?;
+    match overlay.lowers.as_slice() {
+        [one] => filesystem.set(c"lowerdir", &escaped(one))?,
+        // Linux 6.8; before, all must fit into one option.
+        many => many.iter().try_for_each(|lower| filesystem.set(c"lowerdir+", lower))?,
     }
-    filesystem.set(c"upperdir", &escaped(host(&overlay.upper)))?;
-    filesystem.set(c"workdir", &escaped(host(&overlay.work)))?;
+    filesystem.set(c"upperdir", &escaped(&overlay.upper))?;
+    filesystem.set(c"workdir", &escaped(&overlay.work))?;
     filesystem.flag(c"userxattr")?;
     if overlay.volatile {
         filesystem.flag(c"volatile")?;
     }
-    sys::mount::move_mount(filesystem.mount()?, at)
+    filesystem.mount(Attributes { nodev: true, readonly: false, noexec: false })
 }
 
 fn mount_overlay_by_text(overlay: &Overlay, at: &CStr) -> nix::Result<()> {
@@ -76,12 +122,12 @@ fn mount_overlay_by_text(overlay: &Overlay, at: &CStr) -> nix::Result<()> {
         options.extend_from_slice(b"volatile,");
     }
     options.extend_from_slice(b"upperdir=");
-    options.extend_from_slice(host(&overlay.upper).to_bytes());
+    options.extend_from_slice(overlay.upper.as_bytes());
     options.extend_from_slice(b",workdir=");
-    options.extend_from_slice(host(&overlay.work).to_bytes());
+    options.extend_from_slice(overlay.work.as_bytes());
     for (index, lower) in overlay.lowers.iter().enumerate() {
         options.extend_from_slice(if index == 0 { b",lowerdir=" } else { b":" });
-        options.extend_from_slice(host(lower).to_bytes());
+        options.extend_from_slice(lower.as_bytes());
     }
     let options = CString::new(options).map_err(|_| Errno::EINVAL)?;
     sys::mount::mount(Some(c"overlay"), at, Some(c"overlay"), LOCKED_DOWN, Some(&options))
@@ -97,22 +143,14 @@ fn escaped(path: &CStr) -> CString {
 }
 
 /// The host's whole tree, read-only.
-pub(super) fn bind_host(at: &CStr) -> nix::Result<()> {
-    bind(c".", at, true, Attributes { readonly: true, nodev: true, noexec: false })
+pub(super) fn mount_host(at: &CStr) -> nix::Result<()> {
+    let mount = open_tree(c"/", true)?;
+    mount_setattr(&mount, true, Attributes { readonly: true, nodev: true, noexec: false })?;
+    move_mount(mount, at)
 }
 
 fn mount_tmpfs(at: &CStr, options: &CStr) -> nix::Result<()> {
     sys::mount::mount(Some(c"tmpfs"), at, Some(c"tmpfs"), LOCKED_DOWN, Some(options))
-}
-
-fn bind(from: &CStr, at: &CStr, recursive: bool, attributes: Attributes) -> nix::Result<()> {
-    let flags = if recursive { MsFlags::MS_BIND | MsFlags::MS_REC } else { MsFlags::MS_BIND };
-    let make = |at: &CStr| {
-        let found = nix::sys::stat::stat(from)?;
-        if is_folder(found.st_mode) { make_folders(at) } else { make_file(at) }
-    };
-    on(at, make, || sys::mount::mount(Some(from), at, None, flags, None))?;
-    sys::mount::mount_setattr(at, recursive, attributes)
 }
 
 /// Tries, and makes the target only when it turns out to be missing: on most starts it is there.
@@ -129,15 +167,7 @@ fn on(
 
 /// `/dev` on a tmpfs of mode 0755: with the default 1777 the kernel's sticky-folder check (fs.protected_regular)
 /// makes `echo > /dev/null` fail for everyone but the node's owner.
-fn populate_dev() -> nix::Result<()> {
-    const NODES: [(&CStr, &CStr); 6] = [
-        (c"dev/null", c"/dev/null"),
-        (c"dev/zero", c"/dev/zero"),
-        (c"dev/full", c"/dev/full"),
-        (c"dev/random", c"/dev/random"),
-        (c"dev/urandom", c"/dev/urandom"),
-        (c"dev/tty", c"/dev/tty"),
-    ];
+fn populate_dev(nodes: &[OwnedFd]) -> nix::Result<()> {
     const LINKS: [(&CStr, &CStr); 5] = [
         (c"/proc/self/fd", c"/dev/fd"),
         (c"/proc/self/fd/0", c"/dev/stdin"),
@@ -149,9 +179,9 @@ fn populate_dev() -> nix::Result<()> {
         let options = Some(c"mode=755,size=4m");
         sys::mount::mount(Some(c"tmpfs"), c"/dev", Some(c"tmpfs"), MsFlags::MS_NOSUID, options)
     })?;
-    for (from, at) in NODES {
+    for ((_, at), node) in NODES.iter().zip(nodes) {
         make_file(at)?;
-        sys::mount::mount(Some(from), at, None, MsFlags::MS_BIND, None)?;
+        move_mount(node, at)?;
     }
     for (to, at) in LINKS {
         nix::unistd::symlinkat(to, nix::fcntl::AT_FDCWD, at)?;
@@ -262,14 +292,6 @@ fn chown(at: &CStr, uid: u32, gid: u32, mode: u32) -> nix::Result<()> {
 
 fn is_folder(mode: libc::mode_t) -> bool {
     mode & libc::S_IFMT == libc::S_IFDIR
-}
-
-/// An absolute host path as one relative to the working directory.
-fn host(path: &CStr) -> &CStr {
-    match path.to_bytes_with_nul() {
-        b"/\0" => c".",
-        bytes => CStr::from_bytes_with_nul(bytes.strip_prefix(b"/").unwrap_or(bytes)).unwrap_or(path),
-    }
 }
 
 fn allow(harmless: Errno, result: nix::Result<()>) -> nix::Result<()> {

@@ -59,13 +59,8 @@ pub enum Identity {
     /// Root of the box.
     #[default]
     Root,
-    /// The caller, under these ids.
-    Me {
-        /// User id.
-        uid: u32,
-        /// Group id.
-        gid: u32,
-    },
+    /// The caller, under its own ids.
+    Me,
     /// Any mapped user; needs `full` ids.
     Mapped {
         /// User id.
@@ -153,9 +148,7 @@ impl Request {
                 }
                 match &open.identity {
                     Identity::Root => put(&mut body, 0),
-                    Identity::Me { uid, gid } => {
-                        [1, *uid, *gid].iter().for_each(|number| put(&mut body, *number))
-                    }
+                    Identity::Me => put(&mut body, 1),
                     Identity::Mapped { uid, gid, groups } => {
                         for number in [2, *uid, *gid, groups.len() as u32].iter().chain(groups) {
                             put(&mut body, *number);
@@ -193,7 +186,7 @@ impl Request {
                 };
                 open.identity = match rest.number()? {
                     0 => Identity::Root,
-                    1 => Identity::Me { uid: rest.number()?, gid: rest.number()? },
+                    1 => Identity::Me,
                     2 => {
                         let (uid, gid) = (rest.number()?, rest.number()?);
                         let groups = (0..rest.number()?).map(|_| rest.number()).collect::<Result<_, _>>()?;

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -197,6 +197,8 @@ impl Boxes {
             opened => opened.map_err(at("open", &path))?,
         };
         match file.try_lock() {
+            // Removed, and perhaps made anew, between opening and locking: the lock of a box that is no more.
+            Ok(()) if !is_at(&file, &path) => Ok(None),
             Ok(()) => Ok(Some(file.into())),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(at("lock", &path)(error)),
@@ -219,7 +221,7 @@ impl Boxes {
 
     /// True while sessions can be had from it; a box that ends just now is no longer running.
     pub fn is_running(&self, name: &str) -> Result<bool, Error> {
-        Ok(self.try_lock(name)?.is_none() && self.connect(name)?.is_some())
+        Ok(self.connect(name)?.is_some() && self.try_lock(name)?.is_none())
     }
 
     /// Connects to a running box; none when it does not run.
@@ -252,7 +254,6 @@ impl Boxes {
     /// Ends a running box: SIGTERM to all in it, SIGKILL after `grace`. Returns when it is gone; false when it did
     /// not run.
     pub fn stop(&self, name: &str, grace: Duration) -> Result<bool, Error> {
-        self.require(name)?;
         if !self.is_running(name)? {
             return Ok(false);
         }
@@ -327,6 +328,15 @@ impl Boxes {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(at("open", &self.runtime)(error)),
         }
+    }
+}
+
+/// Whether `path` is still the open file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let place = |found: fs::Metadata| (found.dev(), found.ino());
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(open), Ok(found)) => place(open) == place(found),
+        _ => false,
     }
 }
 

@@ -44,26 +44,38 @@ pub struct Attributes {
     pub noexec: bool,
 }
 
-/// Adds `nosuid` and `attributes` to the mount at `target`, and to all below it when `recursive`.
-pub fn mount_setattr(target: &CStr, recursive: bool, attributes: Attributes) -> nix::Result<()> {
-    let mut bits = libc::MOUNT_ATTR_NOSUID;
-    for (wanted, bit) in [
-        (attributes.readonly, libc::MOUNT_ATTR_RDONLY),
-        (attributes.nodev, libc::MOUNT_ATTR_NODEV),
-        (attributes.noexec, libc::MOUNT_ATTR_NOEXEC),
-    ] {
-        if wanted {
-            bits |= bit;
-        }
+impl Attributes {
+    fn bits(self) -> u64 {
+        [
+            (true, libc::MOUNT_ATTR_NOSUID),
+            (self.readonly, libc::MOUNT_ATTR_RDONLY),
+            (self.nodev, libc::MOUNT_ATTR_NODEV),
+            (self.noexec, libc::MOUNT_ATTR_NOEXEC),
+        ]
+        .into_iter()
+        .filter(|(wanted, _)| *wanted)
+        .fold(0, |bits, (_, bit)| bits | bit)
     }
-    let request = libc::mount_attr { attr_set: bits, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: target is a C string and request a mount_attr whose size is passed; both outlive the call.
+}
+
+/// A detached copy of the mount at `source`, with all mounts below it when `recursive`: open_tree(2) (Linux 5.2).
+pub fn open_tree(source: &CStr, recursive: bool) -> nix::Result<OwnedFd> {
+    let recursive = if recursive { libc::AT_RECURSIVE as libc::c_uint } else { 0 };
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | recursive;
+    // SAFETY: source is a C string that outlives the call.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, source.as_ptr(), flags) })
+}
+
+/// Adds `nosuid` and `attributes` to a mount, and to all below it when `recursive`.
+pub fn mount_setattr(mount: impl AsFd, recursive: bool, attributes: Attributes) -> nix::Result<()> {
+    let request = libc::mount_attr { attr_set: attributes.bits(), attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a C string and request a mount_attr whose size is passed; both outlive the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
-            target.as_ptr(),
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
             flags,
             &raw const request,
             size_of::<libc::mount_attr>(),
@@ -93,12 +105,18 @@ impl Filesystem {
         self.config(libc::FSCONFIG_SET_FLAG, key.as_ptr(), std::ptr::null())
     }
 
-    /// Makes the filesystem and a detached mount of it.
-    pub fn mount(&self) -> nix::Result<OwnedFd> {
+    /// Makes the filesystem and a detached mount of it, `nosuid` and with `attributes`.
+    pub fn mount(&self, attributes: Attributes) -> nix::Result<OwnedFd> {
         self.config(libc::FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())?;
         // SAFETY: no pointers are passed.
-        let result =
-            unsafe { libc::syscall(libc::SYS_fsmount, self.0.as_raw_fd(), libc::FSMOUNT_CLOEXEC, 0) };
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_fsmount,
+                self.0.as_raw_fd(),
+                libc::FSMOUNT_CLOEXEC,
+                attributes.bits() as libc::c_uint,
+            )
+        };
         owned(result)
     }
 
@@ -114,7 +132,7 @@ impl Filesystem {
     }
 }
 
-/// Puts a detached mount at `target`: move_mount(2).
+/// Puts a detached mount at `target`, links in it followed: move_mount(2).
 pub fn move_mount(mount: impl AsFd, target: &CStr) -> nix::Result<()> {
     // SAFETY: both strings are C strings that outlive the call.
     let result = unsafe {
@@ -124,7 +142,7 @@ pub fn move_mount(mount: impl AsFd, target: &CStr) -> nix::Result<()> {
             c"".as_ptr(),
             libc::AT_FDCWD,
             target.as_ptr(),
-            libc::MOVE_MOUNT_F_EMPTY_PATH,
+            libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_SYMLINKS,
         )
     };
     Errno::result(result).map(drop)

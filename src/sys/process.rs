@@ -152,22 +152,6 @@ pub fn set_undumpable() -> nix::Result<()> {
     nix::sys::prctl::set_dumpable(false)
 }
 
-/// Drops the ambient and inheritable sets and every capability from this process for good (capabilities(7)).
-pub fn drop_capabilities() -> nix::Result<()> {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    /// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`.
-    const VERSION_3: u32 = 0x2008_0522;
-    let header = Header { version: VERSION_3, pid: 0 };
-    let none = [0_u32; 6];
-    // SAFETY: version 3 reads a header and two sets of three words, which is what is passed.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
-    Errno::result(result).map(drop)
-}
-
 /// Ends this process now, without anything that runs at exit: for children that share nothing but a copy.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit runs no code of this process.
@@ -196,6 +180,15 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) -> nix::Result<()> {
     // SAFETY: no pointers; see `close_all_but` for who owns the descriptors.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     Errno::result(result).map(drop)
+}
+
+/// Takes CAP_SYS_ADMIN out of the bounding set: no later exec gets it back, root's neither (capabilities(7)). A user
+/// namespace made later has it for itself.
+pub fn never_administer() -> nix::Result<()> {
+    /// linux/capability.h
+    const CAP_SYS_ADMIN: libc::c_ulong = 21;
+    // SAFETY: no pointers.
+    Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_ADMIN, 0, 0, 0) }).map(drop)
 }
 
 /// Overwrites this process's argument strings, which `/proc/PID/cmdline` shows to everybody.

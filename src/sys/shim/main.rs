@@ -34,22 +34,18 @@ extern "C" fn start(stack: *const usize) -> ! {
     }
 }
 
-/// `exec MODE STATUS_FD PROGRAM ARGV0 [ARGUMENT…]`: becomes PROGRAM. MODE is `plain`; `filter`, with the filter of
-/// `fakeroot`; `root`, root of a nested user namespace with that filter; or `me:UID:GID`, that user of one. When it fails, a frame as
+/// `exec MODE STATUS_FD PROGRAM ARGV0 [ARGUMENT…]`: becomes PROGRAM. MODE is `plain`, or `root` of a nested user
+/// namespace, with the filter of `fakeroot`. When it fails, a frame as
 /// `sandbox::wire` reads it goes to STATUS_FD, which PROGRAM does not get.
 fn exec(arguments: &Arguments) -> ! {
     let status = arguments.get(2).map_or(-1, text::number);
     kernel::close_on_exec(status);
     let mode = arguments.get(1).unwrap_or(b"");
-    let (uid, gid) = kernel::ids();
     if mode == b"root" {
-        root::enter_namespace((0, uid), (0, gid));
-    } else if let Some(ids) = mode.strip_prefix(b"me:") {
-        let mut ids = ids.split(|byte| *byte == b':').map(text::number);
-        let inside = (ids.next().unwrap_or(0) as u32, ids.next().unwrap_or(0) as u32);
-        root::enter_namespace((inside.0, uid), (inside.1, gid));
+        let (uid, gid) = kernel::ids();
+        root::enter_namespace(uid, gid);
     }
-    if (mode == b"root" || mode == b"filter")
+    if mode == b"root"
         && let Err(errno) = kernel::load_filter()
     {
         report(status, STEP_FILTER, errno);

@@ -31,7 +31,7 @@ pub fn become_root(name: &[u8], arguments: &Arguments) -> ! {
     };
     let (uid, gid) = kernel::ids();
     if uid != 0 {
-        enter_namespace((0, uid), (0, gid));
+        enter_namespace(uid, gid);
     }
     if kernel::load_filter().is_err() {
         fail(&[name, b": the kernel refused the system-call filter that package managers need"], 125);
@@ -39,15 +39,15 @@ pub fn become_root(name: &[u8], arguments: &Arguments) -> ! {
     run(name, arguments, &request, uid, gid)
 }
 
-/// Each pair is an id inside and the id outside that it stands for.
-pub fn enter_namespace(user: (u32, u32), group: (u32, u32)) {
+/// Makes the caller, `uid` and `gid`, root of a user namespace in which nobody else is.
+pub fn enter_namespace(uid: u32, gid: u32) {
     if kernel::unshare_user().is_err() {
-        fail(&[b"devbox: this box may not make user namespaces, so there is no other user in it"], 125);
+        fail(&[b"devbox: this box may not make user namespaces, so there is no root in it"], 125);
     }
     put(c"/proc/self/setgroups", b"deny");
-    for (path, (inside, outside)) in [(c"/proc/self/uid_map", user), (c"/proc/self/gid_map", group)] {
+    for (path, id) in [(c"/proc/self/uid_map", uid), (c"/proc/self/gid_map", gid)] {
         let mut map = Text::<32>::new();
-        put(path, map.add_number(inside).add(b" ").add_number(outside).add(b" 1").bytes());
+        put(path, map.add(b"0 ").add_number(id).add(b" 1").bytes());
     }
 }
 
