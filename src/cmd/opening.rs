@@ -57,7 +57,10 @@ impl Opening<'_> {
         let code = self.open(&boxes, made);
         if self.ephemeral {
             // Also after a failure: nobody else knows the box.
-            let removed = boxes.remove(&self.plan.name, || super::full_maps(&self.host));
+            let name = &self.plan.name;
+            let removed = boxes
+                .lock(name)
+                .and_then(|lock| boxes.remove_locked(name, lock, || super::full_maps(&self.host)));
             return code.and_then(|code| removed.map(|()| code).map_err(Error::from));
         }
         code

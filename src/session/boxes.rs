@@ -281,11 +281,26 @@ impl Boxes {
         name: &str,
         full: impl FnOnce() -> Option<(Vec<IdMap>, Vec<IdMap>)>,
     ) -> Result<(), Error> {
-        let folder = self.folder(name)?;
-        if self.is_running(name)? {
-            return Err(Error::Running(name.to_owned()));
+        // A session that has just ended leaves its box ending for some milliseconds.
+        let began = Instant::now();
+        while self.is_running(name)? {
+            if began.elapsed() > Duration::from_millis(300) {
+                return Err(Error::Running(name.to_owned()));
+            }
+            pause(began);
         }
-        let _lock = self.lock(name)?;
+        let lock = self.lock(name)?;
+        self.remove_locked(name, lock, full)
+    }
+
+    /// As `remove`, of a box whose lock the caller has.
+    pub fn remove_locked(
+        &self,
+        name: &str,
+        _lock: OwnedFd,
+        full: impl FnOnce() -> Option<(Vec<IdMap>, Vec<IdMap>)>,
+    ) -> Result<(), Error> {
+        let folder = self.folder(name)?;
         // Out of sight first: a removal cut short leaves a folder whose name is no box's.
         let doomed = self.root.join(format!(".old-{name}-{}", std::process::id()));
         fs::rename(&folder, &doomed).map_err(at("remove", &folder))?;
@@ -312,7 +327,9 @@ impl Boxes {
                 && let Ok(Some(record)) = self.load(&name)
                 && record.ephemeral
             {
-                let _ = self.remove(&name, || None);
+                if let Ok(Some(lock)) = self.try_lock(&name) {
+                    let _ = self.remove_locked(&name, lock, || None);
+                }
             }
         }
     }
