@@ -13,7 +13,7 @@ fn a_cold_start_stays_in_its_budget() {
     test.sh("true").ok();
     let log = test.path("strace");
     let wrapper = ["strace", "-f", "-qq", "-o", log.to_str().unwrap()];
-    test.under(wrapper, ["run", "demo", "--", "/bin/true"]).output().ok();
+    test.under(wrapper, ["run", "--", "/bin/true"]).output().ok();
 
     let log = fs::read_to_string(&log).unwrap();
     let started: Vec<_> = log.lines().filter_map(call).collect();
