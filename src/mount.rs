@@ -79,7 +79,7 @@ pub enum Op {
         /// Whether device nodes work.
         devices: bool,
     },
-    /// A file or folder made earlier in the box, bound elsewhere in it, read-only.
+    /// A file made earlier in the box, bound elsewhere in it.
     BindWithin {
         /// The source in the box.
         from: CString,

@@ -11,6 +11,7 @@ use crate::dirs::{self, Dirs};
 use crate::error::Error;
 use crate::idmap::{self, IdMap, IdMaps};
 use crate::oci::config::ImageConfig;
+use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::plan::resolve::{Accounts, Ask, ImageDefaults, Program, Resolved, resolve};
@@ -171,14 +172,8 @@ impl Opening<'_> {
         let image = match here {
             Some(image) => image,
             None => {
-                let reference: Reference = reference.parse()?;
-                let platform: Platform = self.plan.platform.parse()?;
-                let progress = self.ui.pulling(&reference.to_string());
-                let request = pull::Request { reference: &reference, platform: &platform };
-                let pulled = pull::pull(&store, self.dirs, request, &progress)?;
-                drop(progress);
-                super::sync_later(&store)?;
-                store.image(&pulled.manifest_digest)?.ok_or_else(|| Error::Vanished(reference.to_string()))?
+                let manifest = self.pull(&store, &reference.parse()?)?;
+                store.image(&manifest)?.ok_or_else(|| Error::Vanished(reference.to_owned()))?
             }
         };
         let config = ImageConfig::parse(&image.config)?;
@@ -211,13 +206,28 @@ impl Opening<'_> {
         Ok(resolve(&self.plan, &self.host, &image, &Accounts::new(&passwd, &group)?, self.ask.clone())?)
     }
 
-    /// Unpacked layers, topmost first.
+    /// Unpacked layers, topmost first. One that is gone, or that a power cut made doubtful, is fetched again: the box
+    /// keeps its layers whatever became of the reference.
     fn lowers(&self, record: &Record) -> Result<Vec<PathBuf>, Error> {
         if record.layers.is_empty() {
             return Ok(Vec::new());
         }
         let store = Store::open(&self.dirs.store())?;
+        if !record.layers.iter().all(|layer| store.has_layer(layer)) {
+            let reference = Reference { tag: None, digest: record.manifest, ..record.image.parse()? };
+            self.ui.note(&format!("layers of box `{}` are missing; they are fetched again", record.name));
+            self.pull(&store, &reference)?;
+        }
         Ok(record.layers.iter().rev().map(|layer| store.layer_tree(layer)).collect())
+    }
+
+    fn pull(&self, store: &Store, reference: &Reference) -> Result<Digest, Error> {
+        let platform: Platform = self.plan.platform.parse()?;
+        let progress = self.ui.pulling(&reference.to_string());
+        let request = pull::Request { reference, platform: &platform };
+        let pulled = pull::pull(store, self.dirs, request, &progress)?;
+        super::sync_later(store)?;
+        Ok(pulled.manifest_digest)
     }
 
     #[allow(clippy::too_many_arguments)]

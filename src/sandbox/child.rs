@@ -5,7 +5,7 @@
 //! inside the box by construction, whatever they say, because its `/proc` with its magic links is mounted last.
 
 use std::ffi::CStr;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -81,10 +81,9 @@ fn set_attributes(arguments: usize) -> nix::Result<()> {
 
 /// Signals the caller ignored would stay ignored in every session (execve(2)); the mask is empty already.
 fn restore_ignored_signals() -> nix::Result<()> {
-    let mut status = String::new();
-    std::fs::File::open("/proc/self/status")
-        .and_then(|mut file| file.read_to_string(&mut status))
+    let status = sys::fd::read_small("/proc/self/status".as_ref(), 1 << 16)
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let status = String::from_utf8_lossy(&status);
     let ignored = status
         .lines()
         .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok())

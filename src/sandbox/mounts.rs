@@ -31,7 +31,7 @@ pub(super) fn carry_out(op: &Op) -> nix::Result<()> {
             bind(host(from), at, *recursive, attributes)
         }
         Op::BindWithin { from, at } => {
-            bind(from, at, false, Attributes { readonly: true, nodev: true, noexec: false })
+            on(at, make_file, || sys::mount::mount(Some(from), at, None, MsFlags::MS_BIND, None))
         }
         Op::Overlay { overlay, at } => on(at, make_folders, || mount_overlay(overlay, at)),
         Op::Dev => populate_dev(),

@@ -15,10 +15,13 @@ use crate::idmap::IdMap;
 use crate::oci::digest::Digest;
 use crate::plan::Origin;
 use crate::sandbox::wire::Request;
+use crate::sys::fd;
 use crate::{store, userns};
 
 use super::{Error, at};
 
+/// Longer than any record we write.
+const MAX_RECORD: usize = 16 << 20;
 /// The layout this code reads and writes.
 const VERSION: u32 = 1;
 const MAX_NAME: usize = 64;
@@ -92,7 +95,7 @@ impl Boxes {
     /// Reads a record; none when there is no such box.
     pub fn load(&self, name: &str) -> Result<Option<Record>, Error> {
         let path = self.folder(name)?.join("record.json");
-        let text = match fs::read(&path) {
+        let text = match fd::read_small(&path, MAX_RECORD) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(None);
             }

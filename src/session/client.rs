@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 
@@ -50,8 +50,7 @@ pub fn ask(connection: &UnixStream, mut open: Open) -> Result<u8, Error> {
             terminal::Terminal::of_stdin().map(|own| own.settings().to_bytes()).unwrap_or_default();
     }
     let frame = Request::Open(Box::new(open)).encode();
-    let descriptors = standard_or_null()?;
-    let numbers = [0, 1, 2].map(|index: usize| descriptors[index].as_raw_fd());
+    let numbers = standard().map(|descriptor| descriptor.as_raw_fd());
     let control = [ControlMessage::ScmRights(&numbers)];
     let lost = |errno| Error::Session { what: "ask the box's init", source: errno };
     let mut sent = sendmsg::<()>(
@@ -234,14 +233,9 @@ fn watch_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
-/// 0, 1 and 2; `/dev/null` for those the caller closed.
-fn standard_or_null() -> Result<[OwnedFd; 3], Error> {
-    let open_null =
-        || nix::fcntl::open(c"/dev/null", nix::fcntl::OFlag::O_RDWR, nix::sys::stat::Mode::empty());
-    let one = |number| {
-        nix::unistd::dup(process::standard(number)).or_else(|_| open_null()).map_err(Error::Terminal)
-    };
-    Ok([one(0)?, one(1)?, one(2)?])
+/// 0, 1 and 2, which the Rust runtime has opened when the caller left them closed.
+fn standard() -> [BorrowedFd<'static>; 3] {
+    [0, 1, 2].map(process::standard)
 }
 
 /// Bytes of the system as a C string; what has a NUL can't come from it.

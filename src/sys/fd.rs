@@ -212,6 +212,30 @@ fn failed(call: &'static str, name: &[u8], errno: Errno) -> Error {
     Error { call, args: if name.is_empty() { String::new() } else { format!("\"{args}\"") }, errno }
 }
 
+/// Reads a small file of the kernel's or of ours: one open, mostly one read. Over `limit` bytes is EFBIG.
+pub fn read_small(path: &std::path::Path, limit: usize) -> std::io::Result<Vec<u8>> {
+    let file = nix::fcntl::open(
+        path,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK,
+        Mode::empty(),
+    )?;
+    let mut content = vec![0; 4096];
+    let mut filled = 0;
+    loop {
+        let count = nix::unistd::read(&file, &mut content[filled..])?;
+        filled += count;
+        // A short read is the end of such a file.
+        if filled < content.len() {
+            content.truncate(filled);
+            return Ok(content);
+        }
+        if filled > limit {
+            return Err(Errno::EFBIG.into());
+        }
+        content.resize(filled * 2, 0);
+    }
+}
+
 /// Whether the file behind a handle (O_PATH will do) has the extended attribute `name` with this value.
 pub fn has_xattr(handle: impl AsFd, name: &CStr, value: &[u8]) -> bool {
     let Ok(path) = CString::new(format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd())) else {
