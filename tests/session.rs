@@ -124,7 +124,8 @@ fn a_box_ends_with_its_last_session() {
     let test = Test::busybox();
     let marker = format!("7{}", std::process::id());
     let first = held(&test);
-    test.sh(&format!("setsid sleep {marker} >/dev/null 2>&1 & echo started")).ok().prints("started");
+    let daemon = format!("setsid sh -c 'echo >/tmp/up; exec sleep {marker}' >/dev/null 2>&1 &");
+    test.sh(&format!("{daemon} until [ -e /tmp/up ]; do usleep 1000; done")).ok();
     assert!(within(5, || host::processes(&marker).len() == 1), "a daemon lives while another session does");
     first.wait().ok();
     assert!(within(5, || host::processes(&marker).is_empty()), "and ends with the box");
