@@ -109,6 +109,11 @@ impl Error {
         let hint = match &self.fault {
             Fault::NoHost(_) => "see that the name is right and that this machine has a network",
             Fault::Connect(_) => "see that the registry runs and that its port is right",
+            Fault::Tls(cause)
+                if matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) =>
+            {
+                "its certificate is not trusted here; `SSL_CERT_FILE` can name a file of those that are"
+            }
             Fault::Tls(_) => {
                 "plain HTTP is used only with registries on this machine (localhost, 127.0.0.0/8, ::1)"
             }

@@ -1,7 +1,7 @@
 //! Registries, by the OCI distribution protocol: network only, no path is known here. Gives manifests as bytes
 //! and blobs as readers, each checked against its digest.
 //!
-//! One thread, a [`Network`], moves all bytes; whoever reads a blob works on a thread of their own.
+//! One thread, a `Network`, moves all bytes; whoever reads a blob works on a thread of their own.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;

@@ -17,7 +17,7 @@ const APPARMOR: &str = "printf 'abi <abi/4.0>,\\nprofile devbox %s flags=(unconf
 pub(super) fn user_namespaces(system: &System, tried: &io::Result<()>) -> Check {
     const NAME: &str = "user namespaces";
     let Err(error) = tried else { return Check::pass(NAME, "one was made") };
-    let because = |reason: &str| format!("none can be made ({error}): {reason}");
+    let because = |reason: &str| format!("none can be made: {reason}");
     if system.control("user.max_user_namespaces") == Some(0) {
         let remedy = "sudo sysctl -w user.max_user_namespaces=15000";
         return Check::fail(NAME, because("`user.max_user_namespaces` is 0"), remedy);
@@ -34,8 +34,8 @@ pub(super) fn user_namespaces(system: &System, tried: &io::Result<()>) -> Check 
         let remedy = "boot a kernel built with CONFIG_USER_NS";
         return Check::fail(NAME, because("this kernel was built without them"), remedy);
     }
-    let reason = "a container, a chroot or a security policy around this shell forbids it";
-    Check::fail(NAME, because(reason), "run devbox outside of it, or allow `unshare` and `mount` there")
+    let reason = format!("a container, a chroot or a security policy around this shell forbids it ({error})");
+    Check::fail(NAME, because(&reason), "run devbox outside of it, or allow `unshare` and `mount` there")
 }
 
 /// `tried` is none when there was no namespace to try in.
