@@ -19,7 +19,9 @@ fn a_second_session_joins() {
     needs!(boxes, images);
     let test = Test::busybox();
     let first = held(&test);
-    test.sh("touch /tmp/seen; grep -q ^cat$ /proc/[0-9]*/comm && echo together").ok().prints("together");
+    test.sh("touch /tmp/seen; until grep -q ^cat$ /proc/[0-9]*/comm; do usleep 1000; done; echo together")
+        .ok()
+        .prints("together");
     test.devbox(["run", "--", "ls", "/tmp"]).output().ok().prints("seen");
     first.wait().ok();
     test.devbox(["run", "--", "ls", "/tmp"]).output().ok().prints(""); // a new start, a new /tmp
