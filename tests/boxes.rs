@@ -30,7 +30,7 @@ fn inspect_tells_all_about_one() {
     needs!(boxes, images);
     let test = Test::busybox();
     test.sh("true").ok();
-    let seen = test.devbox(["inspect", "demo"]).output().ok().json();
+    let seen = test.devbox(["inspect", "demo", "--format", "json"]).output().ok().json();
     let one = if seen.is_array() { &seen[0] } else { &seen };
     assert_eq!(one["name"], "demo", "{seen}");
     assert!(seen.to_string().contains("busybox:1") && seen.to_string().contains("sha256:"), "{seen}");
@@ -56,7 +56,7 @@ fn rm_removes_and_spares_what_runs() {
     let test = Test::busybox();
     test.sh("mkdir -p /locked/in && chmod 0 /locked && echo x >/x").ok();
     let session = held(&test);
-    test.devbox(["rm", "demo"]).output().refused(&["demo", "running", "-f"]);
+    test.devbox(["rm", "demo"]).output().refused(&["demo", "running", "devbox stop demo"]);
     test.devbox(["rm", "-f", "demo"]).output().ok();
     drop(session);
     assert!(!test.path("data/devbox/boxes/demo").exists());
@@ -86,10 +86,10 @@ fn a_changed_profile_applies_at_the_next_start() {
     let session = held(&test);
     let mount = "[[mounts]]\ntarget = \"/scratch\"\nmode = \"tmpfs\"\n";
     test.project_file(&format!("{toml}[env]\nNEW = \"there\"\n{mount}"));
-    test.sh("ls -d /scratch 2>/dev/null").says(&["restart"]);
+    test.sh("ls -d /scratch 2>/dev/null").says(&["demo", "devbox stop demo"]);
     session.wait().ok();
     let after = test.sh("echo $NEW; ls -d /scratch").ok().prints("there\n/scratch");
-    assert!(!after.stderr.contains("restart"), "{after}");
+    assert!(!after.stderr.contains("devbox stop"), "{after}");
 }
 
 #[test]

@@ -63,7 +63,10 @@ fn a_reader_that_leaves_early_is_no_error() {
 #[test]
 fn no_home_is_said() {
     let test = Test::new();
-    let said =
-        test.devbox(["ls"]).env("HOME", "/nonexistent/home").env("XDG_DATA_HOME", "/proc/nowhere").output();
+    let said = test
+        .devbox(["images"])
+        .env("HOME", "/nonexistent/home")
+        .env("XDG_DATA_HOME", "/proc/nowhere")
+        .output();
     said.fails(125).says(&["error: "]);
 }

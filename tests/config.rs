@@ -29,7 +29,7 @@ fn entrypoint_and_cmd_run_when_nothing_is_asked_for() {
     };
     run(&[]).prints("entry and command");
     run(&["--", "pwd"]).prints("/srv/work");
-    run(&["--", "sh", "-c", "echo $PATH $FROM $LD_PRELOAD"])
+    run(&["--", "sh", "-c", "echo ${PATH#/run/devbox/bin:} $FROM $LD_PRELOAD"])
         .prints("/opt/bin:/bin:/usr/bin image /nowhere.so");
     run(&["-e", "FROM=flag", "--", "sh", "-c", "echo $FROM $OTHER"]).prints("flag image");
     run(&["-w", "/srv", "--", "pwd"]).prints("/srv");

@@ -46,7 +46,12 @@ fn writes_stay_in_the_box_or_are_refused() {
 fn it_is_the_default_and_says_so() {
     needs!(boxes);
     let test = Test::new();
-    test.devbox(["run", "--", "true"]).output().ok().says(&["host"]);
+    test.devbox(["enter"])
+        .stdin("echo inside; exit\n")
+        .output()
+        .ok()
+        .lists(&["inside"])
+        .says(&["machine", "read-only"]);
 }
 
 #[test]

@@ -58,14 +58,10 @@ fn the_tool_itself_is_out_of_reach() {
     let test = Test::busybox();
     let before = fs::read(binary()).unwrap();
     for root in [&["run"][..], &["run", "--root"]] {
-        let run = |script: &str| test.devbox([root, &["--", "sh", "-c", script]].concat()).output();
-        run(
-            "cat /proc/1/exe >/tmp/stolen 2>/dev/null; ls -l /proc/1/exe >/dev/null 2>&1; echo x 2>/dev/null >/proc/1/exe; true",
-        );
-        run("for p in /proc/[0-9]*; do (echo x >$p/exe) 2>/dev/null && echo wrote $p; done; true")
-            .ok()
-            .prints("");
-        run("cat /proc/1/mem 2>/dev/null; head -c 1 /proc/1/environ 2>/dev/null; ls /proc/1/fd 2>/dev/null; true").ok().prints("");
+        let run = |script: &str| test.devbox([root, &["--", "sh", "-c", script]].concat()).output().ok();
+        // Busy would only mean that it is in use: the moment after, it could be written.
+        run("(echo x >/proc/1/exe && echo wrote) 2>&1 | grep -E 'wrote|busy'; true").prints("");
+        run("head -c 1 /proc/1/environ /proc/1/mem 2>/dev/null; true").prints("");
     }
     // CVE-2019-5736: the tool is made to execute itself, then overwritten through /proc/self/exe.
     let script = "printf '#!/proc/self/exe\\n' >/tmp/trap; chmod 755 /tmp/trap; echo done";

@@ -86,6 +86,7 @@ fn extends_and_layers_add_up() {
 #[test]
 fn a_project_that_reaches_out_is_refused_without_a_terminal() {
     let test = Test::new();
+    test.write("home/.ssh/id", "key");
     for toml in [
         "image = \"host\"\n[[mounts]]\nsource = \"~/.ssh\"\ntarget = \"/mnt\"\nmode = \"ro\"\n",
         "image = \"host\"\nhome = \"host\"\n",

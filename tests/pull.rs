@@ -159,7 +159,7 @@ fn a_killed_pull_leaves_a_valid_store() {
 
 /// Every path below the store with its time of change.
 fn tree(test: &Test) -> Vec<String> {
-    let list = "find . -path ./staging -prune -o -type f -printf '%p %T@ %s\\n' | sort";
+    let list = "find . -path ./staging -prune -o -name lock -o -name durable -o -type f -printf '%p %T@ %s\\n' | sort";
     let found = std::process::Command::new("sh")
         .args(["-c", list])
         .current_dir(test.path("data/devbox/store"))

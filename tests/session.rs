@@ -19,7 +19,9 @@ fn a_second_session_joins() {
     needs!(boxes, images);
     let test = Test::busybox();
     let first = held(&test);
-    test.sh("touch /tmp/seen; ls /proc/*/exe 2>/dev/null | wc -l >/dev/null; pgrep -x cat >/dev/null && echo together").ok().prints("together");
+    test.sh("touch /tmp/seen; until grep -q ^cat$ /proc/[0-9]*/comm; do usleep 1000; done; echo together")
+        .ok()
+        .prints("together");
     test.devbox(["run", "--", "ls", "/tmp"]).output().ok().prints("seen");
     first.wait().ok();
     test.devbox(["run", "--", "ls", "/tmp"]).output().ok().prints(""); // a new start, a new /tmp
@@ -124,8 +126,9 @@ fn a_box_ends_with_its_last_session() {
     let test = Test::busybox();
     let marker = format!("7{}", std::process::id());
     let first = held(&test);
-    test.sh(&format!("sleep {marker} & echo started")).ok().prints("started");
-    assert_eq!(host::processes(&marker).len(), 1, "it lives while another session does");
+    let daemon = format!("setsid sh -c 'echo >/tmp/up; exec sleep {marker}' >/dev/null 2>&1 &");
+    test.sh(&format!("{daemon} until [ -e /tmp/up ]; do usleep 1000; done")).ok();
+    assert!(within(5, || host::processes(&marker).len() == 1), "a daemon lives while another session does");
     first.wait().ok();
     assert!(within(5, || host::processes(&marker).is_empty()), "and ends with the box");
     assert!(!host::mounted_below(&test.path("")));
@@ -156,7 +159,7 @@ fn killing_one_session_spares_the_other() {
     second.stdout.expect("ready\n");
     second.signal(Signal::SIGKILL);
     assert!(within(5, || host::processes(&marker).is_empty()), "a session ends with its client");
-    test.sh("pgrep -x cat >/dev/null && echo alive").ok().prints("alive");
+    test.sh("grep -q ^cat$ /proc/[0-9]*/comm && echo alive").ok().prints("alive");
     first.wait().ok();
 }
 
@@ -168,7 +171,7 @@ fn throw_away_boxes_leave_nothing() {
     let reference = toml.split('"').nth(1).unwrap();
     fs::remove_file(test.project().join("devbox.toml")).unwrap();
     let run = ["run", "--rm", "--image", reference, "--"];
-    test.devbox([&run[..], &["sh", "-c", "ls; touch /x; exit 3"]].concat())
+    test.devbox([&run[..], &["sh", "-c", "ls /; touch /x; exit 3"]].concat())
         .output()
         .fails(3)
         .prints("bin\ndev\netc\nhome\nmnt\nproc\nroot\nrun\nsbin\nsrv\nsys\ntmp\nusr\nvar");

@@ -21,10 +21,12 @@ fn a_terminal_of_the_boxs_own() {
     pty.line("tty", "/dev/pts/0");
     pty.line("stty size", "37 111");
     pty.line("echo $TERM", "xterm");
-    pty.line("trap 'echo resi''zed' WINCH; echo tr''apped", "trapped");
+    pty.line(
+        "(trap 'stty size; exit' WINCH; echo tr''apped; while :; do sleep 1 & wait $!; done)",
+        "trapped",
+    );
     pty.resize(50, 132);
-    pty.line("", "resized");
-    pty.line("stty size", "50 132");
+    pty.screen.expect("50 132");
     assert!(pty.is_raw());
     pty.send("exit 9\n");
     assert_eq!(pty.wait().code(), Some(9));

@@ -7,11 +7,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
 use nix::sys::termios::{Termios, tcgetattr};
-use nix::unistd::{Pid, ttyname};
+use nix::unistd::Pid;
 
 use super::test::Call;
 use super::{Stream, within};
@@ -30,9 +32,14 @@ pub struct Pty {
 impl Pty {
     /// Starts `call` on a new terminal that is its controlling one (`setsid` does that and becomes the command).
     pub fn spawn(call: &Call) -> Self {
-        let size = Winsize { ws_row: 37, ws_col: 111, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(Some(&size), None).unwrap();
-        let before = tcgetattr(&pty.slave).unwrap();
+        // Close-on-exec from the start: a master that some other test's child inherits would never hang up.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let terminal = open(ptsname_r(&master).unwrap().as_str(), flags, Mode::empty()).unwrap();
+        set_size(&terminal, 37, 111);
+        let before = tcgetattr(&terminal).unwrap();
         let mut command = Command::new("setsid");
         command.args(["--ctty", "--"]).arg(call.command.get_program()).args(call.command.get_args());
         command.env_clear();
@@ -40,12 +47,12 @@ impl Pty {
             command.env(key, value.unwrap_or_default());
         }
         command.current_dir(call.command.get_current_dir().unwrap());
-        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let end = || Stdio::from(terminal.try_clone().unwrap());
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-        let keys = File::from(pty.master);
+        let keys = File::from(OwnedFd::from(master));
         let hung_up = Arc::new(AtomicBool::new(false));
         let screen = Stream::new(Screen { side: keys.try_clone().unwrap(), hung_up: hung_up.clone() });
-        Self { child, keys: Some(keys), hung_up, screen, terminal: pty.slave, before }
+        Self { child, keys: Some(keys), hung_up, screen, terminal, before }
     }
 
     pub fn send(&mut self, keys: &str) {
@@ -60,10 +67,7 @@ impl Pty {
     }
 
     pub fn resize(&self, rows: u16, columns: u16) {
-        let name = ttyname(self.terminal.as_fd()).unwrap();
-        let (rows, columns) = (rows.to_string(), columns.to_string());
-        let done = Command::new("stty").arg("-F").arg(name).args(["rows", &rows, "cols", &columns]).status();
-        assert!(done.unwrap().success());
+        set_size(&self.terminal, rows, columns);
     }
 
     /// Takes the terminal away, as a closed window does.
@@ -95,6 +99,13 @@ impl Pty {
     pub fn is_raw(&self) -> bool {
         !tcgetattr(&self.terminal).unwrap().local_flags.contains(nix::sys::termios::LocalFlags::ICANON)
     }
+}
+
+fn set_size(terminal: &OwnedFd, rows: u16, columns: u16) {
+    let (rows, columns) = (rows.to_string(), columns.to_string());
+    let mut stty = Command::new("stty");
+    stty.args(["rows", &rows, "cols", &columns]).stdin(terminal.try_clone().unwrap());
+    assert!(stty.status().unwrap().success());
 }
 
 /// Our side, read until it is closed by the other or given up by us.
