@@ -210,3 +210,26 @@ fn failed(call: &'static str, name: &[u8], errno: Errno) -> Error {
     let args: &dyn Display = &name.escape_ascii();
     Error { call, args: if name.is_empty() { String::new() } else { format!("\"{args}\"") }, errno }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("folder")).unwrap();
+        std::fs::write(place.path().join("file"), "x").unwrap();
+        let dir = std::fs::File::open(place.path()).unwrap();
+        symlinkat(b"folder", dir.as_fd(), b"to-folder").unwrap();
+        symlinkat(b"file", dir.as_fd(), b"to-file").unwrap();
+        assert_eq!(open_folder(dir.as_fd(), b"to-folder").unwrap_err().errno, Errno::ENOTDIR);
+        let error = openat(dir.as_fd(), b"to-file", OFlag::O_WRONLY, 0).unwrap_err();
+        assert_eq!(error.errno, Errno::ELOOP);
+        assert_eq!(error.to_string(), "openat(\"to-file\"): Too many symbolic links encountered");
+        linkat(dir.as_fd(), b"to-file", dir.as_fd(), b"link").unwrap();
+        assert_eq!(readlinkat(dir.as_fd(), b"link").unwrap(), b"file");
+        unlinkat(dir.as_fd(), b"to-folder").unwrap();
+        assert_eq!(unlinkat(dir.as_fd(), b"folder").unwrap_err().errno, Errno::EISDIR);
+    }
+}
