@@ -31,7 +31,7 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// The disk or the user's share of it is full.
+    /// The disk (its bytes or its inodes) or the user's share of it is full.
     #[error("no space left on {}", .path.display())]
     NoSpace {
         /// What could not be written.

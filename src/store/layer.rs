@@ -95,7 +95,12 @@ impl Store {
             source: io::ErrorKind::NotFound.into(),
         })?;
         let draft = Draft::create(self.staging().join(format!("{}.new", lock.diff_id.hex())))?;
-        let (diff_id, tar_bytes, tally) = unpack::unpack(&draft.path, draft.folder.as_fd(), tar)?;
+        let unpacked = unpack::unpack(&draft.path, draft.folder.as_fd(), tar);
+        let (diff_id, tar_bytes, tally) = unpacked.map_err(|error| match error {
+            // the draft is about to go: what is full is the store's disk
+            Error::NoSpace { .. } => Error::NoSpace { path: self.root.clone() },
+            error => error,
+        })?;
         Ok(Staged { meta: Meta { diff_id, tar_bytes, tally, boot_id }, lock, draft })
     }
 

@@ -155,20 +155,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.lock");
         let first = Lock::alone(&path, &mut |_| panic!("nobody to wait for")).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
         thread::scope(|scope| {
-            let second = scope.spawn(|| {
-                let mut told = Vec::new();
-                let lock = Lock::alone(&path, &mut |holder| told.push(holder)).unwrap();
-                (told, lock)
-            });
-            thread::sleep(PATIENCE + Duration::from_millis(300));
+            let second =
+                scope.spawn(|| Lock::alone(&path, &mut |holder| tell.send(holder).unwrap()).unwrap());
+            let start = Instant::now();
+            let holder = told.recv_timeout(Duration::from_secs(60)).unwrap();
+            assert!(start.elapsed() >= PATIENCE / 2, "it waits in silence at first");
+            assert_eq!(holder.pid, Some(std::process::id()));
+            assert!(!holder.command.is_empty());
             drop(first);
-            let (told, _lock) = second.join().unwrap();
-            assert_eq!(told.len(), 1);
-            assert_eq!(told[0].pid, Some(std::process::id()));
-            assert!(!told[0].command.is_empty());
+            let _lock = second.join().unwrap();
             assert!(path.exists(), "the second holds the new file");
         });
+        assert!(told.try_recv().is_err(), "once is enough");
         assert!(!path.exists());
     }
 

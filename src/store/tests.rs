@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::listing::layer;
-use super::{Error, Image, Store, Target};
+use super::{Error, Hold, Image, Store, Target};
 use crate::oci::digest::Digest;
 
 fn store(place: &tempfile::TempDir) -> Store {
@@ -20,7 +20,7 @@ fn add_layer(store: &Store, listing: &str) -> Digest {
     store.publish_layer(staged).unwrap().diff_id
 }
 
-fn add_image(store: &Store, reference: &str, layers: &[Digest]) -> Digest {
+fn put_image(store: &Store, hold: &Hold, reference: &str, layers: &[Digest]) -> Image {
     let (manifest, config) = (format!("{{\"{layers:?}\":1}}"), "{\"π\":\"\\n\"}");
     let image = Image {
         manifest_digest: Digest::of(manifest.as_bytes()),
@@ -30,9 +30,13 @@ fn add_image(store: &Store, reference: &str, layers: &[Digest]) -> Digest {
         layers: layers.to_vec(),
         source: reference.into(),
     };
-    let hold = store.hold(&mut |_| {}).unwrap();
-    store.put_image(&hold, &image).unwrap();
-    store.set_ref(&hold, reference, &image.manifest_digest).unwrap();
+    store.put_image(hold, &image).unwrap();
+    store.set_ref(hold, reference, &image.manifest_digest).unwrap();
+    image
+}
+
+fn add_image(store: &Store, reference: &str, layers: &[Digest]) -> Digest {
+    let image = put_image(store, &store.hold(&mut |_| {}).unwrap(), reference, layers);
     assert_eq!(store.image(&image.manifest_digest).unwrap().unwrap(), image);
     image.manifest_digest
 }
@@ -182,17 +186,7 @@ fn nothing_below_an_opaque_root_is_part_of_an_image() {
     let store = store(&place);
     let layers =
         ["f 644 a x", "f 644 .wh..wh..opq x\nf 644 b x", "f 644 c x"].map(|text| add_layer(&store, text));
-    let hold = store.hold(&mut |_| {}).unwrap();
-    let (manifest, config) = (b"m".to_vec(), b"c".to_vec());
-    let image = Image {
-        manifest_digest: Digest::of(&manifest),
-        manifest,
-        config_digest: Digest::of(&config),
-        config,
-        layers: layers.to_vec(),
-        source: "a:1".into(),
-    };
-    store.put_image(&hold, &image).unwrap();
+    let image = put_image(&store, &store.hold(&mut |_| {}).unwrap(), "a:1", &layers);
     assert_eq!(store.image(&image.manifest_digest).unwrap().unwrap().layers, layers[1..]);
 }
 
@@ -247,35 +241,16 @@ fn a_removal_waits_for_a_pull() {
     let store = store(&place);
     let layer = add_layer(&store, "f 644 a x");
     let hold = store.hold(&mut |_| {}).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
-        let removal = scope.spawn(|| {
-            let mut waited = 0;
-            let removed = store.collect(&[], &mut |_| waited += 1).unwrap();
-            (removed, waited)
-        });
-        std::thread::sleep(std::time::Duration::from_millis(1300));
-        let image = add_image_held(&store, &hold, &[layer]);
+        let removal = scope.spawn(|| store.collect(&[], &mut |holder| tell.send(holder).unwrap()).unwrap());
+        told.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+        let image = put_image(&store, &hold, "a:1", &[layer]);
         drop(hold);
-        let (removed, waited) = removal.join().unwrap();
-        assert_eq!((removed.layers, waited), (vec![], 1));
-        assert!(store.image(&image).unwrap().is_some());
+        assert_eq!(removal.join().unwrap().layers, []);
+        assert!(store.image(&image.manifest_digest).unwrap().is_some());
     });
     assert!(store.has_layer(&layer));
-}
-
-fn add_image_held(store: &Store, hold: &super::Hold, layers: &[Digest]) -> Digest {
-    let (manifest, config) = (b"m".to_vec(), b"c".to_vec());
-    let image = Image {
-        manifest_digest: Digest::of(&manifest),
-        manifest,
-        config_digest: Digest::of(&config),
-        config,
-        layers: layers.to_vec(),
-        source: "a:1".into(),
-    };
-    store.put_image(hold, &image).unwrap();
-    store.set_ref(hold, "a:1", &image.manifest_digest).unwrap();
-    image.manifest_digest
 }
 
 #[test]

@@ -150,7 +150,9 @@ mod tests {
         fs::write(tree.join("a/b/c/\u{1b}[2J"), "x").unwrap();
         symlink(&outside, tree.join("a/b/out")).unwrap();
         symlink("../../outside/kept", tree.join("a/file")).unwrap();
-        for (folder, mode) in [("a/b/c", 0o000), ("a/b", 0o555), ("a", 0o111), ("", 0o300)] {
+        for (folder, mode) in
+            [("a/b/c", 0o000), ("a/b", 0o555), ("a", 0o111), ("removed-1", 0o555), ("", 0o500)]
+        {
             fs::set_permissions(tree.join(folder), fs::Permissions::from_mode(mode)).unwrap();
         }
         remove_tree(&tree).unwrap();

@@ -247,3 +247,26 @@ pub fn has_xattr(handle: impl AsFd, name: &CStr, value: &[u8]) -> bool {
         unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), found.as_mut_ptr().cast(), found.len()) };
     usize::try_from(length).is_ok_and(|length| found[..length] == *value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("folder")).unwrap();
+        std::fs::write(place.path().join("file"), "x").unwrap();
+        let dir = std::fs::File::open(place.path()).unwrap();
+        symlinkat(b"folder", dir.as_fd(), b"to-folder").unwrap();
+        symlinkat(b"file", dir.as_fd(), b"to-file").unwrap();
+        assert_eq!(open_folder(dir.as_fd(), b"to-folder").unwrap_err().errno, Errno::ENOTDIR);
+        let error = openat(dir.as_fd(), b"to-file", OFlag::O_WRONLY, 0).unwrap_err();
+        assert_eq!(error.errno, Errno::ELOOP);
+        assert_eq!(error.to_string(), "openat(\"to-file\"): Too many symbolic links encountered");
+        linkat(dir.as_fd(), b"to-file", dir.as_fd(), b"link").unwrap();
+        assert_eq!(readlinkat(dir.as_fd(), b"link").unwrap(), b"file");
+        unlinkat(dir.as_fd(), b"to-folder").unwrap();
+        assert_eq!(unlinkat(dir.as_fd(), b"folder").unwrap_err().errno, Errno::EISDIR);
+    }
+}

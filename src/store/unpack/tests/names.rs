@@ -62,6 +62,7 @@ fn links_on_the_way_stay_inside() {
         ("l a /outside\nf 644 a/secret x", "l a /outside\nd 755 outside\nf 644 outside/secret x"),
         ("l a ../../outside\nf 644 a/secret x", "l a ../../outside\nd 755 outside\nf 644 outside/secret x"),
         ("d 755 b\nl b/a ../..\nf 644 b/a/x x", "d 755 b\nl b/a ../..\nf 644 x x"),
+        ("d 755 b/c\nl b/c/a /\nf 644 b/c/a/x x", "d 755 b\nd 755 b/c\nl b/c/a /\nf 644 x x"),
         ("l a b\nl b c\nd 755 c\nd 700 a/d", "l a b\nl b c\nd 755 c\nd 700 c/d"),
         ("l a .\nf 644 a/a/a/x x", "l a .\nf 644 x x"),
         // markers go through links as well
@@ -75,6 +76,7 @@ fn links_on_the_way_stay_inside() {
         ("l a ../outside\nf 644 .wh.a x", "l a ../outside"),
         ("f 644 f x\nl a f\nl a g", "l a g\nf 644 f x"),
         // the way is looked up anew once a link on it is replaced
+        ("l l .\nd 755 l/l\nf 644 l/y x", "d 755 l\nf 644 l/y x"),
         ("d 755 d\nl a d\nf 644 a/x 1\nd 755 a\nf 644 a/x 2", "d 755 a\nf 644 a/x 2\nd 755 d\nf 644 d/x 1"),
         (
             "d 755 d\nl a d\nf 644 a/x 1\nd 755 e\nl a e\nf 644 a/x 2",
@@ -83,6 +85,12 @@ fn links_on_the_way_stay_inside() {
     ] {
         becomes(listing, expected);
     }
+    let chain: String = (0..50).map(|n| format!("l l{n} l{}\n", n + 1)).collect();
+    assert!(unpacked(&layer(&format!("{chain}f 644 l10/x y"))).contains("f 644 l50/x y"));
+    assert!(
+        refused(&layer(&format!("{chain}f 644 l0/x y")))
+            .contains("`l0/x` at byte 25600 has too many symbolic links")
+    );
     for (listing, words) in [
         ("l a b\nl b a\nf 644 a/x x", "`a/x` at byte 1024 has too many symbolic links on its way"),
         ("f 644 a x\nf 644 a/b y", "`a/b` at byte 1024 lies below `a`, which is not a folder"),
