@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! $XDG_CONFIG_HOME/devbox/    profiles/NAME.toml
-//! $XDG_DATA_HOME/devbox/      store/  boxes/
+//! $XDG_DATA_HOME/devbox/      store/  boxes/  trusted/
 //! $XDG_CACHE_HOME/devbox/     probe results, caches of `mode = "cache"` mounts
 //! $XDG_RUNTIME_DIR/devbox/    sockets of running boxes
 //! ```
@@ -92,6 +92,11 @@ impl Dirs {
         self.data.join("store")
     }
 
+    /// Folder with one empty file for each thing a project was allowed.
+    pub fn trusted(&self) -> PathBuf {
+        self.data.join("trusted")
+    }
+
     /// Folder with one folder a box.
     pub fn boxes(&self) -> PathBuf {
         self.data.join("boxes")
@@ -115,6 +120,12 @@ pub fn ensure_private(path: &Path) -> Result<(), Error> {
             .map_err(|source| Error::Create { path: path.to_owned(), source }),
         Err(source) => Err(Error::Create { path: path.to_owned(), source }),
     }
+}
+
+/// Makes the empty file `path` in a private folder.
+pub fn mark(path: &Path) -> Result<(), Error> {
+    path.parent().map_or(Ok(()), ensure_private)?;
+    fs::write(path, "").map_err(|source| Error::Create { path: path.to_owned(), source })
 }
 
 /// One variable of the caller's environment.

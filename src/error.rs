@@ -82,6 +82,28 @@ pub enum Error {
         /// The other project's profile.
         file: String,
     },
+    /// A project's file asks for more than its folder, nobody said yes, and there is no one to ask.
+    #[error("`{}` asks for more than its own folder: it {reaches}", .file.escape_debug())]
+    NotAccepted {
+        /// The project's file.
+        file: String,
+        /// What it asks for.
+        reaches: String,
+    },
+    /// A project's file asks for more than its folder, and the answer was no.
+    #[error("what `{}` asks for was not accepted", .file.escape_debug())]
+    Declined {
+        /// The project's file.
+        file: String,
+    },
+    /// The first word after `run` names nothing; perhaps it was meant as a command.
+    #[error("{error}")]
+    NoTarget {
+        /// What is wrong with it as a name.
+        error: profile::Error,
+        /// The word.
+        word: String,
+    },
     /// No second process for what is done in the background.
     #[error("cannot start a process in the background")]
     Background(#[source] io::Error),
@@ -129,6 +151,14 @@ impl Error {
                 "give this project's box a name of its own: `name = \"…\"` in its devbox.toml, or `--name`"
                     .into(),
             ),
+            Self::NotAccepted { .. } => Some("run it once from a terminal and accept, or pass --yes".into()),
+            Self::Declined { .. } => {
+                Some("`devbox plan` shows it all; take out of the file what is too much".into())
+            }
+            Self::NoTarget { error, word } => {
+                let other = error.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
+                Some(format!("{other}to run it as a command: `devbox run -- {word}`"))
+            }
             Self::Config(_) | Self::Vanished(_) => Some("`devbox pull` fetches the image again".into()),
             Self::Reference(_) => {
                 Some("for example `debian:bookworm` or `registry.example/team/app@sha256:…`".into())
@@ -146,7 +176,9 @@ impl Error {
             Self::Pull(_) => {
                 Some("the image was not added; layers that arrived whole are kept for the next try")
             }
-            Self::Ambiguous { .. } | Self::Box { .. } => Some("nothing was changed"),
+            Self::Ambiguous { .. } | Self::Box { .. } | Self::NotAccepted { .. } | Self::Declined { .. } => {
+                Some("nothing was changed")
+            }
             _ => None,
         }
     }

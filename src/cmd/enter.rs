@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::accepted;
 use super::opening::Opening;
-use super::planned;
 use crate::cli::EnterArgs;
 use crate::dirs::Dirs;
 use crate::error::Error;
@@ -12,7 +12,7 @@ use crate::plan::resolve::Ask;
 use crate::ui::Ui;
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: EnterArgs) -> Result<ExitCode, Error> {
-    let (plan, host) = planned(ui, dirs, args.target.as_deref(), args.plan)?;
+    let (plan, host) = accepted(ui, dirs, args.target.as_deref(), args.plan)?;
     if plan.image == Image::Host {
         ui.note(&format!(
             "box `{}` is over this machine's own files, read-only; its home is its own",

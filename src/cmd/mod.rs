@@ -15,7 +15,10 @@ mod rm;
 mod rmi;
 mod run;
 mod stop;
+mod trust;
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, PlanFlags, Verb};
@@ -51,8 +54,26 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
     }
 }
 
-/// The plan for someone who named `target`, and the host it was made for.
-fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, mut flags: PlanFlags) -> Result<(Plan, Host), Error> {
+/// A plan, and what it takes to carry it out.
+struct Planned {
+    plan: Plan,
+    /// The host it was made for.
+    host: Host,
+    /// What the project's own file wants beyond its folder.
+    reaches: Vec<String>,
+}
+
+/// The plan for someone who named `target`, with what needs consent accepted, and the host it was made for.
+fn accepted(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Result<(Plan, Host), Error> {
+    let Planned { plan, host, reaches } = planned(ui, dirs, target, flags)?;
+    if let Some(origin) = plan.profiles.last() {
+        trust::require(ui, dirs, &origin.from, &reaches)?;
+    }
+    Ok((plan, host))
+}
+
+/// The plan for someone who named `target`.
+fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, mut flags: PlanFlags) -> Result<Planned, Error> {
     let mut host = probe::host(dirs)?;
     let selector = match target {
         Some(name) if flags.profile.is_none() => remembered(dirs, name, &mut flags)?,
@@ -68,7 +89,9 @@ fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, mut flags: PlanFlags) -> 
     host.subordinate_ids = may_need_many_ids(&found, &flags) && probe::has_subordinate_ids();
     let lookup = |name: &str| dirs::variable(name)?.into_string().ok();
     let plan = crate::plan::make(&found, &flags, &host, &lookup)?;
-    Ok((plan, host))
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let reaches = crate::plan::trust::reaches(&plan, &found, &host, &real)?;
+    Ok(Planned { plan, host, reaches })
 }
 
 /// When `name` is a box there is: the profile it was made from, which is read again, and its name among the flags.

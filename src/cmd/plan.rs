@@ -2,20 +2,32 @@
 
 use std::process::ExitCode;
 
-use super::planned;
+use serde::Serialize;
+
+use super::{Planned, planned};
 use crate::cli::{Format, PlanArgs};
 use crate::dirs::Dirs;
 use crate::error::Error;
+use crate::plan::Plan;
 use crate::ui::{Table, Tone, Ui};
 
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    plan: Plan,
+    /// What `enter` and `run` ask about.
+    reaches: Vec<String>,
+}
+
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: PlanArgs) -> Result<ExitCode, Error> {
-    let (plan, _) = planned(ui, dirs, args.target.as_deref(), args.plan)?;
+    let Planned { plan, reaches, .. } = planned(ui, dirs, args.target.as_deref(), args.plan)?;
     match args.format {
-        Format::Json => ui.json(&plan)?,
+        Format::Json => ui.json(&Shown { plan, reaches })?,
         Format::Table if ui.is_quiet() => ui.line(&plan.name)?,
         Format::Table => {
             let mut table = Table::bare();
-            for (name, text) in plan.describe() {
+            let reaches = reaches.into_iter().map(|wish| ("reaches", wish));
+            for (name, text) in plan.describe().into_iter().chain(reaches) {
                 table.row([name.to_owned(), text]);
             }
             ui.table_in_tones(&table, |_, column| (column == 0).then_some(Tone::Strong))?;

@@ -2,23 +2,42 @@
 
 use std::process::ExitCode;
 
+use super::accepted;
 use super::opening::Opening;
-use super::planned;
 use crate::cli::RunArgs;
 use crate::dirs::Dirs;
 use crate::error::Error;
 use crate::plan::resolve::Ask;
+use crate::profile::{self, Error::Name, Error::NoProfile};
 use crate::ui::Ui;
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: RunArgs) -> Result<ExitCode, Error> {
     let named = args.plan.name.is_some();
-    let (mut plan, host) = planned(ui, dirs, args.target.as_deref(), args.plan)?;
+    let (mut plan, host) = accepted(ui, dirs, args.target.as_deref(), args.plan)
+        .map_err(|error| perhaps_a_command(error, args.target.as_deref()))?;
     if args.rm && !named {
         // A name of its own: what is thrown away must not be a box someone keeps.
         plan.name = throw_away_name(&plan.name);
     }
     let ask = if args.command.is_empty() { Ask::Image } else { Ask::Command(args.command) };
     Opening { ui, dirs, plan, host, ask, ephemeral: args.rm }.run()
+}
+
+/// `error`, with a word on commands when it is `target` that names nothing.
+fn perhaps_a_command(error: Error, target: Option<&str>) -> Error {
+    match (error, target) {
+        (Error::Profile(error @ (NoProfile { .. } | Name(_))), Some(word))
+            if !names_another(&error, word) =>
+        {
+            Error::NoTarget { error, word: word.to_owned() }
+        }
+        (error, _) => error,
+    }
+}
+
+/// A box that is there can stand on a profile that is not.
+fn names_another(error: &profile::Error, word: &str) -> bool {
+    matches!(error, NoProfile { name, .. } if name != word)
 }
 
 fn throw_away_name(base: &str) -> String {

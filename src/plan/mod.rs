@@ -12,6 +12,7 @@ mod make;
 mod mounts;
 mod project;
 pub mod resolve;
+pub mod trust;
 
 use std::collections::BTreeMap;
 use std::fmt;

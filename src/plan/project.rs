@@ -36,7 +36,7 @@ pub(super) fn choose(found: &Found, flags: &Flags, host: &Host) -> Result<Projec
 }
 
 /// Why `folder` must not be mounted whole into a box, where writes reach it.
-fn unfit(folder: &Path, host: &Host) -> Option<&'static str> {
+pub(super) fn unfit(folder: &Path, host: &Host) -> Option<&'static str> {
     const SYSTEM: [&str; 19] = [
         "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt",
         "root", "run", "sbin", "srv", "tmp", "usr", "var",
@@ -60,7 +60,7 @@ fn unfit(folder: &Path, host: &Host) -> Option<&'static str> {
 }
 
 /// `path` with `.` and `..` worked out by its words. Both come after a folder whose links are followed already.
-fn without_dots(path: &Path) -> PathBuf {
+pub(super) fn without_dots(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut whole, part| {
         match part {
             Component::ParentDir => {

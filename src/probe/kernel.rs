@@ -5,8 +5,8 @@ use std::io;
 
 use super::{Check, System};
 
-/// The first kernel whose overlay may be mounted inside a user namespace.
-const OVERLAY_SINCE: (u32, u32) = (5, 11);
+/// The first kernel boxes start on: 5.11 mounts overlay inside a user namespace, 5.12 has `mount_setattr(2)`.
+const OLDEST: (u32, u32) = (5, 12);
 
 /// A profile for one program instead of the switch for all of them.
 const APPARMOR: &str = "printf 'abi <abi/4.0>,\\nprofile devbox %s flags=(unconfined) { userns, }\\n' \
@@ -42,9 +42,9 @@ pub(super) fn user_namespaces(system: &System, tried: &io::Result<()>) -> Check 
 pub(super) fn overlay(system: &System, tried: Option<io::Result<()>>) -> Check {
     const NAME: &str = "overlay";
     let release = system.release();
-    if system.kernel().is_some_and(|kernel| kernel < OVERLAY_SINCE) {
-        let found = format!("Linux {release} keeps overlay mounts to root; 5.11 and later grant them");
-        return Check::fail(NAME, found, "boot Linux 5.11 or later");
+    if system.kernel().is_some_and(|kernel| kernel < OLDEST) {
+        let found = format!("Linux {release} is too old: boxes need what 5.12 brought (`mount_setattr`)");
+        return Check::fail(NAME, found, "boot Linux 5.12 or later");
     }
     match tried {
         None => Check::warn(NAME, "not tried for want of a user namespace", "mend user namespaces first"),
@@ -138,7 +138,9 @@ mod tests {
         let listed = ("proc/filesystems", "nodev\tsysfs\nnodev\toverlay\n\text4\n");
         for (files, tried, verdict, remedy) in [
             (vec![new], Some(Ok(())), Verdict::Pass, None),
-            (vec![("proc/sys/kernel/osrelease", "5.10.0\n")], Some(Ok(())), Verdict::Fail, Some("5.11")),
+            // one that mounts overlay for users is too old all the same
+            (vec![("proc/sys/kernel/osrelease", "5.11.22\n")], Some(Ok(())), Verdict::Fail, Some("5.12")),
+            (vec![("proc/sys/kernel/osrelease", "5.12.0\n")], Some(Ok(())), Verdict::Pass, None),
             (vec![new], Some(Err(denied())), Verdict::Fail, Some("modprobe")),
             (vec![new, listed], Some(Err(denied())), Verdict::Fail, Some("XDG_DATA_HOME")),
             (vec![new, listed], None, Verdict::Warn, Some("first")),

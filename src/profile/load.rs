@@ -75,6 +75,8 @@ pub fn list(dirs: &Dirs, cwd: &Path) -> Vec<Listed> {
 pub(super) struct Text {
     pub(super) text: String,
     pub(super) origin: Origin,
+    /// The file as messages show it.
+    pub(super) shown: String,
     /// What relative paths in it are below; none when it is built in.
     pub(super) folder: Option<PathBuf>,
     /// The highest layer its own name means when it extends that; none at the bottom.
@@ -115,6 +117,7 @@ impl Places {
             Selector::File(path) => {
                 let path = cwd.join(path);
                 let Some((text, _)) = read(&path)? else { return Err(Error::NoFile { path }) };
+                let path = without_links(&path);
                 let found = merge::merge(self, of_file(text, &path, cwd))?;
                 // a project's own file stands for its folder by whatever way it was named
                 Ok(if path.file_name().is_some_and(|name| name == PROJECT_FILE) {
@@ -141,13 +144,16 @@ impl Places {
                 && let Some((text, _)) = read(&path)?
             {
                 let below = if layer == Layer::Personal { Layer::System } else { Layer::BuiltIn };
-                let origin = Origin { name: name.to_owned(), from: path.display().to_string() };
-                return Ok(Some(Text { text, origin, folder: Some(folder.clone()), below: Some(below) }));
+                let from = path.display().to_string();
+                let (shown, origin) = (from.clone(), Origin { name: name.to_owned(), from });
+                let folder = Some(folder.clone());
+                return Ok(Some(Text { text, origin, shown, folder, below: Some(below) }));
             }
         }
         Ok(BUILT_IN.iter().find(|(built_in, _)| *built_in == name).map(|(_, text)| Text {
             text: (*text).to_owned(),
             origin: Origin { name: name.to_owned(), from: "built in".to_owned() },
+            shown: name.to_owned(),
             folder: None,
             below: None,
         }))
@@ -250,12 +256,21 @@ impl Places {
     }
 }
 
-/// The text of the file `path`, which messages show as seen from `cwd`.
+/// The text of the file `path` (absolute), which messages show as seen from `cwd`. Its origin is absolute, for
+/// boxes are found again by it and projects told apart.
 fn of_file(text: String, path: &Path, cwd: &Path) -> Text {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let from = path.strip_prefix(cwd).unwrap_or(path).display().to_string();
+    let shown = path.strip_prefix(cwd).unwrap_or(path).display().to_string();
+    let origin = Origin { name, from: path.display().to_string() };
     let folder = path.parent().map(Path::to_owned);
-    Text { text, origin: Origin { name, from }, folder, below: Some(Layer::Personal) }
+    Text { text, origin, shown, folder, below: Some(Layer::Personal) }
+}
+
+/// `path` with its folder's links and dots worked out, so that a file has one origin however it is named. The
+/// file's own name stays, for it says whether this is a project's.
+fn without_links(path: &Path) -> PathBuf {
+    let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
+    folder.zip(path.file_name()).map_or_else(|| path.to_owned(), |(folder, name)| folder.join(name))
 }
 
 /// The text and the owner of the file `path`; none when there is no such file.

@@ -56,7 +56,7 @@ struct Line<'p> {
 
 impl Line<'_> {
     fn add(&mut self, text: Text) -> Result<(), Error> {
-        let document = Document { file: &text.origin.from, text: &text.text };
+        let document = Document { file: &text.shown, text: &text.text };
         let written = schema::read(&document, text.folder.as_deref().map(Place::absolute).as_ref())?;
         self.chain.push(text.origin.clone());
         for name in &written.extends {

@@ -106,7 +106,7 @@ pub enum Source {
 pub struct Origin {
     /// The profile's name.
     pub name: String,
-    /// A file, or `built in`.
+    /// A file's absolute path, or `built in`.
     pub from: String,
 }
 
@@ -150,7 +150,8 @@ impl Found {
         let folder = PathBuf::from(folder);
         let from = folder.join(PROJECT_FILE).display().to_string();
         let origin = Origin { name: PROJECT_FILE.into(), from };
-        let text = load::Text { text: text.into(), origin, folder: Some(folder.clone()), below: None };
+        let shown = PROJECT_FILE.into();
+        let text = load::Text { text: text.into(), origin, shown, folder: Some(folder.clone()), below: None };
         let found = merge::merge(&load::Places::built_in(), text).unwrap();
         Self { project_dir: Some(folder), ..found }
     }

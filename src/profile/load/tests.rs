@@ -87,7 +87,35 @@ fn the_project_file_is_looked_for_upward() {
     world.write("home/app/src/devbox.toml", "image = \"b\"");
     let found = world.default("home/app/src").unwrap();
     assert_eq!(found.project_dir, Some(world.at("home/app/src")));
-    assert_eq!(found.origins, [Origin { name: "devbox.toml".into(), from: "devbox.toml".into() }]);
+}
+
+#[test]
+fn a_project_has_one_origin_however_it_is_named() {
+    let world = World::new(&[("home/app/devbox.toml", "image = \"a\"")]);
+    symlink(world.at("home/app"), world.at("link")).unwrap();
+    let file = |path: &str| Selector::File(path.into());
+    let linked = Selector::File(world.at("link/devbox.toml"));
+    let from = world.at("home/app/devbox.toml").display().to_string();
+    for (cwd, selector) in [
+        ("home/app", Selector::Default),
+        ("home/app/src", Selector::Default),
+        ("home/app", file("devbox.toml")),
+        ("home/app", file("./devbox.toml")),
+        ("home/app/src", file("../devbox.toml")),
+        ("home", linked),
+    ] {
+        let found = world.places.find(&selector, &world.at(cwd)).unwrap();
+        assert_eq!(
+            found.origins,
+            [Origin { name: "devbox.toml".into(), from: from.clone() }],
+            "{selector:?}"
+        );
+        assert_eq!(found.project_dir, Some(world.at("home/app")), "{selector:?}");
+    }
+    // messages say it shorter
+    world.write("home/app/devbox.toml", "imgae = 1");
+    let shown = world.places.find(&Selector::Default, &world.at("home/app")).unwrap_err().to_string();
+    assert!(shown.starts_with("devbox.toml:1:1: "), "{shown}");
 }
 
 #[test]

@@ -1,0 +1,143 @@
+//! What a project's own file wants of the host beyond its folder: whoever wrote it may be a stranger, so the one
+//! who enters is asked.
+
+use std::path::{Path, PathBuf};
+
+use super::{Error, Flags, Home, Host, MountMode, Plan, Variable, mounts, project};
+use crate::profile::Found;
+
+/// The wishes of the project file `found` that are left in `plan`, each a sentence without control characters;
+/// none when `found` is no project's.
+///
+/// What the file takes over by `extends` counts, for it chose that; what flags ask for does not, nor do memory and
+/// caches, which hold nothing of the host. `real` follows links, and has no answer where nothing stands: a link in
+/// the project folder may lead anywhere.
+pub fn reaches(
+    plan: &Plan,
+    found: &Found,
+    host: &Host,
+    real: &dyn Fn(&Path) -> Option<PathBuf>,
+) -> Result<Vec<String>, Error> {
+    let Some(folder) = &found.project_dir else { return Ok(Vec::new()) };
+    let real = |path: &Path| real(path).unwrap_or_else(|| project::without_dots(path));
+    let no_flags = Flags::default();
+    let chosen = project::choose(found, &no_flags, host).ok().and_then(|chosen| chosen.folder);
+    // the file's folder is its own only when it could be mounted whole: nothing in a home is
+    let mut own: Vec<PathBuf> =
+        project::unfit(folder, host).is_none().then(|| real(folder)).into_iter().collect();
+    let mut shown: Vec<(&Path, &Path, MountMode)> = Vec::new();
+    if let Some(project) = &plan.project {
+        if chosen.as_ref() == Some(project) {
+            shown.push((project, project, MountMode::Rw));
+        } else {
+            own.push(real(project));
+        }
+    }
+    let wanted = mounts::collect(&found.profile, &no_flags, host, plan.project.as_deref())?;
+    let kept = plan.mounts.iter().filter(|mount| mount.mode != MountMode::Cache && wanted.contains(mount));
+    shown.extend(kept.filter_map(|mount| Some((mount.source.as_deref()?, &*mount.target, mount.mode))));
+
+    let mut wishes = Vec::new();
+    if plan.home == Home::Host && found.profile.home == Some(Home::Host) {
+        wishes.push("shares your home folder".to_owned());
+    }
+    for (source, target, mode) in shown {
+        let source = real(source);
+        if !own.iter().any(|own| source.starts_with(own)) {
+            let text = |path: &Path| path.display().to_string().escape_debug().to_string();
+            wishes.push(format!("mounts {} ({mode}) at {}", text(&source), text(target)));
+        }
+    }
+    let from_host =
+        |name: &&String| found.profile.env.get(*name) == Some(&crate::profile::Variable::FromHost);
+    let passed =
+        plan.env.iter().filter(|(_, value)| matches!(value, Variable::FromHost(_))).map(|(name, _)| name);
+    wishes.extend(passed.filter(from_host).map(|name| format!("passes {name} from your environment")));
+    Ok(wishes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{host, project};
+    use super::*;
+    use crate::plan::make;
+
+    /// The wishes of a project at `/home/me/src/app` in which `link` leads to `/home/me/.ssh`.
+    fn wishes(found: &Found, flags: &Flags) -> Vec<String> {
+        let lookup = |name: &str| (name != "UNSET").then(|| "s3cret".to_owned());
+        let plan = make(found, flags, &host(), &lookup).unwrap();
+        let real = |path: &Path| {
+            let below = path.strip_prefix("/home/me/src/app/link").ok();
+            below.map(|below| Path::new("/home/me/.ssh").components().chain(below.components()).collect())
+        };
+        reaches(&plan, found, &host(), &real).unwrap()
+    }
+
+    fn mount(source: &str, mode: &str) -> String {
+        format!("[[mounts]]\nsource = \"{source}\"\ntarget = \"/m\"\nmode = \"{mode}\"\noptional = true\n")
+    }
+
+    #[test]
+    fn what_lies_beyond_the_folder_is_named() {
+        let ssh = |mode: &str| vec![format!("mounts /home/me/.ssh ({mode}) at /m")];
+        let one = |wish: &str| vec![wish.to_owned()];
+        for (toml, expected) in [
+            (String::new(), vec![]),
+            ("extends = [\"rust-env\"]\n[env]\nA = \"b\"\n".into(), vec![]),
+            ("[[mounts]]\ntarget = \"/m\"\nmode = \"tmpfs\"\n".into(), vec![]),
+            (mount("data", "rw"), vec![]),
+            (mount("${project}/data/../x", "rw"), vec![]),
+            (mount("~/src/app", "ro"), vec![]),
+            (mount("~/.ssh", "ro"), ssh("ro")),
+            (mount("~/.ssh", "overlay"), ssh("overlay")),
+            (mount("../../.ssh", "rw"), ssh("rw")),
+            (mount("${project}/../../.ssh", "rw"), ssh("rw")),
+            (mount("link", "rw"), ssh("rw")),
+            (mount("~/src/app2", "rw"), one("mounts /home/me/src/app2 (rw) at /m")),
+            (mount("/run/a\\nb", "rw"), one("mounts /run/a\\nb (rw) at /m")),
+            ("home = \"host\"\n".into(), one("shares your home folder")),
+            ("workdir = \"sub\"\n".into(), vec![]),
+            ("workdir = \"..\"\n".into(), one("mounts /home/me/src (rw) at /home/me/src")),
+            ("workdir = \"link\"\n".into(), one("mounts /home/me/.ssh (rw) at /home/me/src/app/link")),
+            (
+                "[env-from-host]\nnames = [\"TOKEN\", \"UNSET\"]\n".into(),
+                one("passes TOKEN from your environment"),
+            ),
+        ] {
+            assert_eq!(wishes(&project(&toml), &Flags::default()), expected, "{toml}");
+        }
+    }
+
+    #[test]
+    fn only_a_projects_file_is_asked_about() {
+        let text = "home = \"host\"\n";
+        assert!(wishes(&Found { project_dir: None, ..project(text) }, &Flags::default()).is_empty());
+        // nothing in a home is its own
+        let at_home = Found::in_project("/home/me", &mount(".ssh", "ro"));
+        assert_eq!(wishes(&at_home, &Flags::default()), ["mounts /home/me/.ssh (ro) at /m"]);
+    }
+
+    #[test]
+    fn the_callers_own_words_need_no_consent() {
+        let mount_ssh = mount("~/.ssh", "ro");
+        let asks = format!("home = \"host\"\n{mount_ssh}[env-from-host]\nnames = [\"TOKEN\"]\n");
+        let (plain, asks) = (project(""), project(&asks));
+        let narrowed = Flags {
+            home: Some(Home::Private),
+            volumes: vec!["/srv:/m".into()],
+            env: vec![("TOKEN".into(), Some("x".into()))],
+            ..Flags::default()
+        };
+        assert_eq!(wishes(&asks, &Flags::default()).len(), 3);
+        assert!(wishes(&asks, &narrowed).is_empty());
+        let typed = Flags {
+            home: Some(Home::Host),
+            volumes: vec!["~/.ssh:/m".into()],
+            env: vec![("TOKEN".into(), None)],
+            project: Some("/srv/other".into()),
+            ..Flags::default()
+        };
+        assert!(wishes(&plain, &typed).is_empty());
+        assert!(wishes(&project(&mount("${project}/x", "rw")), &typed).is_empty());
+    }
+}
