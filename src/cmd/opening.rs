@@ -149,8 +149,11 @@ impl Opening<'_> {
             ids: Some(self.plan.ids.to_string()),
             ..Record::default()
         };
+        let store = Store::open(&self.dirs.store())?;
+        // Nothing is removed from the store between the look at its layers and the box's record.
+        let _hold = store.hold(&mut |holder| self.ui.note(&format!("waiting for {holder}")))?;
         if let Image::Registry(reference) = &self.plan.image {
-            self.add_image(&mut record, reference)?;
+            self.add_image(&store, &mut record, reference)?;
         }
         boxes.sweep();
         self.ui.detail(&format!("box `{name}` is made"));
@@ -175,8 +178,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    fn add_image(&self, record: &mut Record, reference: &str) -> Result<(), Error> {
-        let store = Store::open(&self.dirs.store())?;
+    fn add_image(&self, store: &Store, record: &mut Record, reference: &str) -> Result<(), Error> {
         let here = match store.resolve(reference)? {
             Some(manifest) => store
                 .image(&manifest)?
@@ -186,7 +188,7 @@ impl Opening<'_> {
         let image = match here {
             Some(image) => image,
             None => {
-                let manifest = self.pull(&store, &reference.parse()?)?;
+                let manifest = self.pull(store, &reference.parse()?)?;
                 store.image(&manifest)?.ok_or_else(|| Error::Vanished(reference.to_owned()))?
             }
         };

@@ -42,7 +42,7 @@ pub fn read_in(trees: &[impl AsRef<Path>], path: &str) -> Option<Vec<u8>> {
     (content.len() as u64 <= MAX_SIZE).then_some(content)
 }
 
-fn trees<'a>(wanted: &'a Wanted<'_>) -> Vec<std::path::PathBuf> {
+fn trees(wanted: &Wanted<'_>) -> Vec<std::path::PathBuf> {
     std::iter::once(wanted.folder.join("upper")).chain(wanted.lowers.iter().cloned()).collect()
 }
 

@@ -46,7 +46,7 @@ pub(super) fn set_up(
     }
     mount_root(spec).map_err(at(Stage::Root))?;
     change_root(spec).map_err(at(Stage::Pivot))?;
-    for (index, (op, taken)) in spec.ops.iter().zip(taken).enumerate() {
+    for (index, (op, taken)) in spec.ops.iter().zip(&taken).enumerate() {
         mounts::carry_out(op, taken).map_err(operation(index))?;
     }
     nix::unistd::sethostname(std::ffi::OsStr::new(&*spec.hostname.to_string_lossy()))

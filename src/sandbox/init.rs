@@ -170,8 +170,8 @@ impl Init {
         };
         let stream = UnixStream::from(process::adopt(number));
         match getsockopt(&stream, sockopt::PeerCredentials) {
-            Ok(peer) if peer.uid() == nix::unistd::getuid().as_raw() => {
-                self.connections.push(Connection::new(stream))
+            Ok(peer) if peer.uid() == nix::unistd::getuid().as_raw() && !self.stopping => {
+                self.connections.push(Connection::new(stream));
             }
             _ => {}
         }
@@ -190,7 +190,11 @@ impl Init {
             match self.connections[index].incoming.request() {
                 Ok(None) => return,
                 Ok(Some(Request::Open(open))) if self.connections[index].session.is_none() => {
-                    self.open(index, &open)
+                    if self.stopping {
+                        // The client waits and starts the box anew.
+                        return self.hang_up(index);
+                    }
+                    self.open(index, &open);
                 }
                 Ok(Some(Request::Signal(signal))) => self.signal(index, signal),
                 Ok(Some(Request::Stop(grace))) => self.stop(index, grace),
@@ -231,7 +235,7 @@ impl Init {
         };
         match signal {
             Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP | Signal::SIGSTOP | Signal::SIGCONT => {
-                to_job(leader, signal)
+                to_job(leader, signal);
             }
             _ => drop(kill(leader, signal)),
         }

@@ -52,7 +52,7 @@ pub(super) fn take(op: &Op) -> nix::Result<Vec<OwnedFd>> {
 }
 
 /// Does one operation with what `take` took for it.
-pub(super) fn carry_out(op: &Op, taken: Vec<OwnedFd>) -> nix::Result<()> {
+pub(super) fn carry_out(op: &Op, taken: &[OwnedFd]) -> nix::Result<()> {
     match op {
         Op::Dir(at) => make_folders(at),
         Op::File(at) => make_file(at),
@@ -65,9 +65,9 @@ pub(super) fn carry_out(op: &Op, taken: Vec<OwnedFd>) -> nix::Result<()> {
         Op::BindWithin { from, at } => {
             on(at, make_file, || sys::mount::mount(Some(from), at, None, MsFlags::MS_BIND, None))
         }
-        Op::Bind { at, .. } | Op::Overlay { at, .. } => attach(&taken, at),
-        Op::Dev => populate_dev(&taken),
-        Op::Proc => attach(&taken, c"/proc"),
+        Op::Bind { at, .. } | Op::Overlay { at, .. } => attach(taken, at),
+        Op::Dev => populate_dev(taken),
+        Op::Proc => attach(taken, c"/proc"),
         Op::Chown { at, uid, gid, mode } => chown(at, *uid, *gid, *mode),
     }
 }

@@ -326,10 +326,9 @@ impl Boxes {
             } else if !half_made
                 && let Ok(Some(record)) = self.load(&name)
                 && record.ephemeral
+                && let Ok(Some(lock)) = self.try_lock(&name)
             {
-                if let Ok(Some(lock)) = self.try_lock(&name) {
-                    let _ = self.remove_locked(&name, lock, || None);
-                }
+                let _ = self.remove_locked(&name, lock, || None);
             }
         }
     }

@@ -102,7 +102,7 @@ fn leftovers_are_swept_when_no_one_is_at_work() {
     let staging = store.staging();
     let leave = |name: &str| {
         fs::create_dir_all(staging.join(name).join("tree/closed")).unwrap();
-        fs::set_permissions(staging.join(name).join("tree"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(staging.join(name).join("tree"), fs::Permissions::from_mode(0o0)).unwrap();
     };
     let digest = Digest::of(&layer("f 644 a x"));
     leave(&format!("{}.new", digest.hex()));

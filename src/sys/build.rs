@@ -2,6 +2,8 @@
 //!
 //! It is compiled by the same rustc for the same target; Cargo has no stable way to embed one binary in another.
 
+#![allow(clippy::expect_used, clippy::disallowed_methods, clippy::print_stdout)] // a build script speaks to Cargo and may stop
+
 use std::env;
 use std::path::PathBuf;
 use std::process::Command;

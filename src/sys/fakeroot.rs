@@ -22,8 +22,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// The filter of this machine.
-    pub const fn new() -> Self {
+    /// The filter for this machine.
+    pub const fn of_this_machine() -> Self {
         Self { len: FILTER.len as u16, filter: FILTER.code.as_ptr() }
     }
 }

@@ -161,7 +161,7 @@ pub fn fsetxattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Er
 /// The value of an extended attribute of an open file or folder.
 #[cfg(test)]
 pub(crate) fn fgetxattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Error> {
-    let c_name = std::ffi::CString::new(name).unwrap();
+    let c_name = CString::new(name).unwrap();
     let mut value = vec![0; 65536];
     // SAFETY: the descriptor is open, the name ends in NUL, and the value is written within its length.
     let count =

@@ -121,7 +121,7 @@ pub fn load_filter() -> Result<usize, i32> {
     const PR_SET_NO_NEW_PRIVS: usize = 38;
     const SECCOMP_SET_MODE_FILTER: usize = 1;
     const SECCOMP_FILTER_FLAG_SPEC_ALLOW: usize = 4;
-    let program = super::fakeroot::Program::new();
+    let program = super::fakeroot::Program::of_this_machine();
     checked(call(number::PRCTL, [PR_SET_NO_NEW_PRIVS, 1, 0, 0]))?;
     let program = &raw const program as usize;
     checked(call(number::SECCOMP, [SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, program, 0]))
