@@ -12,7 +12,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use crate::sandbox::wire::{Incoming, Open, Reply, Request};
+use crate::sandbox::wire::{self, Incoming, Open, Reply, Request};
 use crate::sandbox::{self, Spec};
 use crate::sys::process;
 
@@ -31,15 +31,21 @@ const FORWARDED: [Signal; 8] = [
     Signal::SIGALRM,
 ];
 
+/// How long the host's terminal may take nothing of a command's last output, in milliseconds.
+const PATIENCE: u16 = 2000;
+/// The same once we were told to end.
+const HURRY: u16 = 200;
+
 /// What became of a request for a session.
 pub enum Outcome {
     /// The command ran; 0-255 as a shell counts.
     Exited(u8),
-    /// The box ended before it took the request; start it again.
+    /// The box, which another client had started, ended before it took the request; start it again.
     Gone,
 }
 
-/// Sends the request with the caller's descriptors, terminals noted. May be done before pid 1 listens.
+/// Sends the request with the caller's descriptors, terminals noted, and gives which of them are terminals. May be
+/// done before pid 1 listens. One that has gone is no error here: `attend` finds out what became of it.
 pub fn ask(connection: &UnixStream, mut open: Open) -> Result<u8, Error> {
     let terminals = terminal::standard_terminals();
     open.terminals = terminals;
@@ -50,22 +56,26 @@ pub fn ask(connection: &UnixStream, mut open: Open) -> Result<u8, Error> {
             terminal::Terminal::of_stdin().map(|own| own.settings().to_bytes()).unwrap_or_default();
     }
     let frame = Request::Open(Box::new(open)).encode();
+    if !wire::fits(&frame) {
+        return Err(Error::TooLong);
+    }
+    match send_whole(connection, &frame) {
+        // Why pid 1 went away, if it said so, is there to be read.
+        Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(terminals),
+        Err(source) => Err(Error::Session { what: "ask the box's init", source }),
+    }
+}
+
+/// The frame, the standard descriptors with its first byte.
+fn send_whole(connection: &UnixStream, frame: &[u8]) -> nix::Result<()> {
+    let (socket, flags) = (connection.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
     let numbers = standard().map(|descriptor| descriptor.as_raw_fd());
     let control = [ControlMessage::ScmRights(&numbers)];
-    let lost = |errno| Error::Session { what: "ask the box's init", source: errno };
-    let mut sent = sendmsg::<()>(
-        connection.as_raw_fd(),
-        &[IoSlice::new(&frame)],
-        &control,
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    )
-    .map_err(lost)?;
+    let mut sent = sendmsg::<()>(socket, &[IoSlice::new(frame)], &control, flags, None)?;
     while sent < frame.len() {
-        sent += nix::sys::socket::send(connection.as_raw_fd(), &frame[sent..], MsgFlags::MSG_NOSIGNAL)
-            .map_err(lost)?;
+        sent += nix::sys::socket::send(socket, &frame[sent..], flags)?;
     }
-    Ok(terminals)
+    Ok(())
 }
 
 /// Runs the session to its end. `spec` words a failed set-up when this client started the box; `started` is told
@@ -80,12 +90,35 @@ pub fn attend(
 ) -> Result<Outcome, Error> {
     let signals = watch_signals().map_err(Error::Terminal)?;
     let own = terminal::Terminal::of_stdin();
+    let take = || own.as_ref().filter(|_| terminals & 1 != 0).map(terminal::Terminal::raw).transpose();
     let mut session = Session { connection, incoming: Incoming::default(), relay: None, begun: false };
     let mut raw = None;
+    let mut patience = PATIENCE;
     loop {
         let heard = session.turn(&signals)?;
         if heard.closed {
-            return if session.begun { Err(Error::Lost) } else { Ok(Outcome::Gone) };
+            return match spec {
+                _ if session.begun => Err(Error::Lost),
+                Some(_) => Err(Error::Unready(name.to_owned())),
+                None => Ok(Outcome::Gone),
+            };
+        }
+        for signal in heard.signals {
+            session.pass_on(signal, terminals)?;
+            match signal {
+                Signal::SIGTSTP => {
+                    drop(raw.take());
+                    let _ = raise(Signal::SIGSTOP);
+                }
+                // Whoever had the terminal meanwhile changed it. In the background this stops us again.
+                Signal::SIGCONT if session.relay.is_some() => {
+                    drop(raw.take());
+                    raw = take()?;
+                    session.resize(terminals);
+                }
+                _ if ends(signal) => patience = HURRY,
+                _ => {}
+            }
         }
         for (reply, master) in heard.replies {
             match reply {
@@ -93,11 +126,7 @@ pub fn attend(
                     session.begun = true;
                     started(fingerprint);
                     if let Some(master) = master {
-                        if terminals & 1 != 0
-                            && let Some(own) = &own
-                        {
-                            raw = Some(own.raw()?);
-                        }
+                        raw = take()?;
                         session.relay = Some(Relay::new(master, terminals)?);
                     }
                 }
@@ -111,25 +140,11 @@ pub fn attend(
                 }
                 Reply::Exited(code) => {
                     if let Some(relay) = &mut session.relay {
-                        relay.drain();
+                        relay.drain(patience, &signals);
                     }
-                    drop(raw);
                     return Ok(Outcome::Exited(code));
                 }
                 Reply::Stopped => {}
-            }
-        }
-        for signal in heard.signals {
-            session.pass_on(signal, terminals)?;
-            if signal == Signal::SIGTSTP {
-                drop(raw.take());
-                let _ = raise(Signal::SIGSTOP);
-                if session.relay.is_some()
-                    && terminals & 1 != 0
-                    && let Some(own) = &own
-                {
-                    raw = Some(own.raw()?);
-                }
             }
         }
         if heard.hung_up {
@@ -178,14 +193,12 @@ impl Session {
         if !ready[0].is_empty() {
             self.receive(&mut heard)?;
         }
-        while let Ok(Some(info)) = signals.read_signal() {
-            heard.signals.extend(Signal::try_from(info.ssi_signo as i32));
-        }
+        heard.signals.extend(pending(signals));
         Ok(heard)
     }
 
     fn receive(&mut self, heard: &mut Heard) -> Result<(), Error> {
-        let (count, mut descriptors) = match sandbox::wire::receive(&self.connection, &mut self.incoming) {
+        let (count, mut descriptors) = match wire::receive(&self.connection, &mut self.incoming) {
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
             result => result.unwrap_or_default(),
         };
@@ -203,12 +216,16 @@ impl Session {
         Ok(())
     }
 
+    fn resize(&self, terminals: u8) {
+        if let Some(relay) = &self.relay {
+            relay.resize(&terminal::size(terminals));
+        }
+    }
+
     fn pass_on(&self, signal: Signal, terminals: u8) -> Result<(), Error> {
         let number = match signal {
             Signal::SIGWINCH => {
-                if let Some(relay) = &self.relay {
-                    relay.resize(&terminal::size(terminals));
-                }
+                self.resize(terminals);
                 return Ok(());
             }
             // The session's job may be an orphaned one, to which a terminal's stop means nothing.
@@ -231,6 +248,17 @@ fn watch_signals() -> nix::Result<SignalFd> {
     }
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+/// Signals that came since the last time.
+pub(super) fn pending(signals: &SignalFd) -> impl Iterator<Item = Signal> {
+    std::iter::from_fn(|| signals.read_signal().ok().flatten())
+        .filter_map(|info| Signal::try_from(info.ssi_signo as i32).ok())
+}
+
+/// True for what tells a program to end.
+pub(super) fn ends(signal: Signal) -> bool {
+    matches!(signal, Signal::SIGHUP | Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTERM)
 }
 
 /// 0, 1 and 2, which the Rust runtime has opened when the caller left them closed.

@@ -95,6 +95,12 @@ pub enum Error {
         /// Why.
         source: Errno,
     },
+    /// The command's arguments and variables are more than a request may hold.
+    #[error("argument list too long")]
+    TooLong,
+    /// pid 1 of a box that was just started went away before its first session.
+    #[error("the init of box `{0}` ended before it was ready")]
+    Unready(String),
     /// pid 1 went away in the middle.
     #[error("the box ended while the session ran")]
     Lost,
@@ -137,6 +143,13 @@ impl Error {
                 "it is for another machine, or a script without a `#!` line".into()
             }
             Self::NotExecutable { source: Errno::EACCES, .. } => "it has no execute permission".into(),
+            Self::TooLong => {
+                "arguments and variables may take 4 MiB together: pass long lists in a file or on standard input"
+                    .into()
+            }
+            Self::Unready(_) => {
+                "the kernel may have killed it for memory (`dmesg` tells), or `devbox stop` ended it".into()
+            }
             Self::Lost => {
                 "another terminal may have stopped it (`devbox stop`), or the kernel killed it for memory"
                     .into()
