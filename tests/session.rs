@@ -106,7 +106,8 @@ fn signals_are_forwarded() {
         session.stdout.expect(&format!("got {name}"));
         session.wait().fails(7);
     }
-    let session = held(&test);
+    let session = test.devbox(["run", "--", "sh", "-c", "echo ready; sleep 100"]).spawn();
+    session.stdout.expect("ready\n");
     session.signal(Signal::SIGTERM);
     session.wait().fails(143);
 }

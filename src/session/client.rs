@@ -17,7 +17,7 @@ use crate::sandbox::{self, Spec};
 use crate::sys::process;
 
 use super::relay::Relay;
-use super::{Error, terminal};
+use super::{Asked, Error, terminal};
 
 /// Signals passed on to the session. SIGWINCH and SIGTSTP are dealt with here.
 const FORWARDED: [Signal; 8] = [
@@ -83,8 +83,7 @@ fn send_whole(connection: &UnixStream, frame: &[u8]) -> nix::Result<()> {
 pub fn attend(
     connection: UnixStream,
     terminals: u8,
-    program: &str,
-    name: &str,
+    asked: &Asked,
     spec: Option<&Spec>,
     mut started: impl FnMut(u64),
 ) -> Result<Outcome, Error> {
@@ -99,7 +98,7 @@ pub fn attend(
         if heard.closed {
             return match spec {
                 _ if session.begun => Err(Error::Lost),
-                Some(_) => Err(Error::Unready(name.to_owned())),
+                Some(_) => Err(Error::Unready(asked.name.clone())),
                 None => Ok(Outcome::Gone),
             };
         }
@@ -130,13 +129,13 @@ pub fn attend(
                         session.relay = Some(Relay::new(master, terminals)?);
                     }
                 }
-                Reply::Failed { step, errno } => return Err(Error::from_step(step, errno, program)),
+                Reply::Failed { step, errno } => return Err(Error::from_step(step, errno, asked)),
                 Reply::SetUpFailed { stage, index, errno } => {
                     let source = match spec {
                         Some(spec) => sandbox::Error::from_child(spec, stage, index, errno),
                         None => sandbox::Error::Talk(errno),
                     };
-                    return Err(Error::Start { name: name.to_owned(), source });
+                    return Err(Error::Start { name: asked.name.clone(), source });
                 }
                 Reply::Exited(code) => {
                     if let Some(relay) = &mut session.relay {
