@@ -109,10 +109,11 @@ pub fn attend(
                     drop(raw.take());
                     let _ = raise(Signal::SIGSTOP);
                 }
-                // Whoever had the terminal meanwhile changed it. In the background this stops us again.
+                // Whoever had the terminal meanwhile changed it. In the background this stops us again; when the
+                // terminal has gone, which also comes with SIGCONT, the relay tells.
                 Signal::SIGCONT if session.relay.is_some() => {
                     drop(raw.take());
-                    raw = take()?;
+                    raw = take().ok().flatten();
                     session.resize(terminals);
                 }
                 _ if ends(signal) => patience = HURRY,
@@ -269,4 +270,64 @@ fn standard() -> [BorrowedFd<'static>; 3] {
 pub fn c_string(text: impl AsRef<OsStr>) -> Result<CString, Error> {
     CString::new(text.as_ref().as_bytes())
         .map_err(|_| Error::Session { what: "take a text with a NUL byte", source: Errno::EINVAL })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::Shutdown;
+
+    use super::*;
+    use crate::idmap::{IdMap, IdMaps};
+    use crate::mount::Root;
+
+    fn spec() -> Spec {
+        let one = IdMap { container_id: 0, host_id: 0, size: 1 };
+        Spec {
+            ids: IdMaps::Single { uid: one, gid: one },
+            root: Root::Host,
+            mount_point: c"/".into(),
+            ops: Vec::new(),
+            hostname: c"box".into(),
+            own_network: false,
+            fingerprint: 0,
+        }
+    }
+
+    #[test]
+    fn a_failed_set_up_is_read_though_the_request_could_not_be_sent() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let reply = Reply::SetUpFailed { stage: 0, index: 0, errno: Errno::EPERM };
+        theirs.write_all(&reply.encode()).unwrap();
+        drop(theirs);
+        let terminals = ask(&ours, Open::default()).unwrap();
+        let outcome = attend(ours, terminals, "sh", "box", Some(&spec()), |_| {});
+        assert!(matches!(outcome, Err(Error::Start { .. })));
+    }
+
+    #[test]
+    fn an_init_that_ends_early_is_an_error_only_for_who_started_it() {
+        for joins in [false, true] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            theirs.shutdown(Shutdown::Both).unwrap();
+            let spec = spec();
+            let outcome = attend(ours, 0, "sh", "box", (!joins).then_some(&spec), |_| {});
+            match outcome {
+                Ok(Outcome::Gone) => assert!(joins),
+                Err(Error::Unready(name)) => assert!(!joins && name == "box"),
+                _ => panic!("joins: {joins}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_too_long_is_not_sent() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let arguments = vec![CString::new(vec![b'x'; 5 << 20]).unwrap()];
+        let outcome = ask(&ours, Open { arguments, ..Open::default() });
+        assert!(matches!(outcome, Err(Error::TooLong)));
+        theirs.set_nonblocking(true).unwrap();
+        let received = wire::receive(&theirs, &mut Incoming::default());
+        assert_eq!(received.map(|(count, _)| count), Err(Errno::EAGAIN));
+    }
 }

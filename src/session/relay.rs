@@ -189,3 +189,95 @@ impl Output {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use nix::pty::openpty;
+    use nix::sys::signal::SigSet;
+    use nix::sys::signalfd::SfdFlags;
+
+    use super::*;
+
+    /// A relay between two new terminals: with it the far ends, first the host's screen.
+    fn relay(own: bool) -> (Relay, OwnedFd, OwnedFd) {
+        let (host, session) = (openpty(None, None).unwrap(), openpty(None, None).unwrap());
+        for side in [&host.slave, &session.slave] {
+            tty::Settings::of(side).unwrap().raw().apply(side).unwrap();
+        }
+        let kept: &'static OwnedFd = Box::leak(Box::new(host.slave));
+        let mut output = Output::to(kept.as_fd());
+        output.own = output.own.filter(|_| own);
+        for end in [&session.master, &session.slave, &host.master] {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        }
+        let relay = Relay { master: session.master, typed: Vec::new(), reads: false, output, open: true };
+        (relay, host.master, session.slave)
+    }
+
+    fn turn(relay: &mut Relay) -> bool {
+        let mut watched = relay.watched();
+        poll(&mut watched, PollTimeout::ZERO).unwrap();
+        let ready: Vec<PollFlags> = watched.iter().map(|one| one.revents().unwrap()).collect();
+        relay.turn(&ready)
+    }
+
+    fn no_signals() -> SignalFd {
+        SignalFd::with_flags(&SigSet::empty(), SfdFlags::SFD_NONBLOCK).unwrap()
+    }
+
+    #[test]
+    fn a_terminal_nobody_reads_stops_the_session_and_not_us() {
+        for own in [true, false] {
+            let (mut relay, _screen, slave) = relay(own);
+            let (mut sent, mut refused) = (0, 0);
+            while refused < 100 {
+                match nix::unistd::write(&slave, &[b'x'; 1000]) {
+                    Ok(count) => (sent, refused) = (sent + count, 0),
+                    Err(_) => refused += 1,
+                }
+                assert!(sent < REST, "the session has to wait");
+                assert!(turn(&mut relay));
+            }
+            let began = Instant::now();
+            relay.drain(50, &no_signals());
+            assert!(began.elapsed() < Duration::from_secs(1));
+        }
+    }
+
+    #[test]
+    fn all_arrives_in_order() {
+        for own in [true, false] {
+            let (mut relay, screen, slave) = relay(own);
+            let text: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
+            let (mut sent, mut shown) = (0, Vec::new());
+            let began = Instant::now();
+            while shown.len() < text.len() && began.elapsed() < Duration::from_secs(20) {
+                sent += nix::unistd::write(&slave, &text[sent..]).unwrap_or(0);
+                assert!(turn(&mut relay));
+                let mut buffer = [0; CHUNK];
+                let count = nix::unistd::read(&screen, &mut buffer).unwrap_or(0);
+                shown.extend_from_slice(&buffer[..count]);
+            }
+            assert!(shown == text, "own: {own}, {} of {}", shown.len(), text.len());
+        }
+    }
+
+    #[test]
+    fn what_is_left_behind_does_not_keep_us() {
+        let device = |path| nix::fcntl::open(path, OFlag::O_RDWR, nix::sys::stat::Mode::empty()).unwrap();
+        let (mut relay, ..) = relay(true);
+        relay.master = device(c"/dev/zero");
+        relay.output.own = Some(device(c"/dev/null"));
+        relay.drain(1000, &no_signals());
+    }
+
+    #[test]
+    fn the_end_of_the_hosts_terminal_is_seen() {
+        let (mut relay, screen, _slave) = relay(true);
+        assert!(turn(&mut relay));
+        drop(screen);
+        assert!(!turn(&mut relay));
+    }
+}

@@ -98,3 +98,20 @@ impl Settings {
         Some(Self(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_opened_again_leaves_the_first_opening_alone() {
+        let pair = nix::pty::openpty(None, None).unwrap();
+        let own = open_for_output(&pair.slave).unwrap();
+        let flags = |end: &OwnedFd| OFlag::from_bits_retain(fcntl(end, FcntlArg::F_GETFL).unwrap());
+        assert!(flags(&own).contains(OFlag::O_NONBLOCK));
+        assert!(!flags(&pair.slave).contains(OFlag::O_NONBLOCK));
+        assert_eq!(open_for_output(&pair.master).unwrap_err(), Errno::ENOTTY);
+    }
+}
