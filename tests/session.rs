@@ -106,8 +106,9 @@ fn signals_are_forwarded() {
         session.stdout.expect(&format!("got {name}"));
         session.wait().fails(7);
     }
-    let session = held(&test);
+    let mut session = held(&test);
     session.signal(Signal::SIGTERM);
+    assert!(session.ended(Duration::from_secs(10)).is_some()); // before its input ends, which would end it too
     session.wait().fails(143);
 }
 
