@@ -100,7 +100,7 @@ pub enum Error {
     #[error("{error}")]
     NoTarget {
         /// What is wrong with it as a name.
-        error: profile::Error,
+        error: Box<Self>,
         /// The word.
         word: String,
     },
@@ -156,8 +156,8 @@ impl Error {
                 Some("`devbox plan` shows it all; take out of the file what is too much".into())
             }
             Self::NoTarget { error, word } => {
-                let other = error.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
-                Some(format!("{other}to run it as a command: `devbox run -- {word}`"))
+                let other = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                Some(format!("to run it as a command: `devbox run -- {word}`{other}"))
             }
             Self::Config(_) | Self::Vanished(_) => Some("`devbox pull` fetches the image again".into()),
             Self::Reference(_) => {

@@ -38,12 +38,14 @@ pub enum Op {
     Dir(CString),
     /// An empty regular file (and its parents) to mount on, where it is missing.
     File(CString),
-    /// A symbolic link `at` → `to` in a folder made by us; an existing entry is left alone.
+    /// A symbolic link `at` → `to`; an existing entry is left alone, or replaced when it is no folder.
     Link {
         /// The link's text.
         to: CString,
         /// Where it stands.
         at: CString,
+        /// Whether what is there gives way.
+        replace: bool,
     },
     /// A new file with this content, in a folder made by us.
     Write {

@@ -39,6 +39,11 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            // user_namespaces(7): the limit of this or an outer namespace.
+            Self::Namespaces(Errno::ENOSPC | Errno::EUSERS) => {
+                "`sudo sysctl user.max_user_namespaces=15000` allows more; `devbox doctor` checks the rest"
+                    .into()
+            }
             Self::Namespaces(_) => {
                 "`devbox doctor` tells which setting forbids it and the command that allows it".into()
             }

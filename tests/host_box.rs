@@ -53,9 +53,3 @@ fn it_is_the_default_and_says_so() {
         .lists(&["inside"])
         .says(&["machine", "read-only"]);
 }
-
-#[test]
-fn sudo_works_here_too() {
-    needs!(boxes);
-    host_project().sh("sudo id -u").ok().prints("0");
-}

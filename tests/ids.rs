@@ -32,7 +32,8 @@ fn single_as_root() {
     root("touch /x && chown 33:33 /x && chgrp 5 /x && echo taken").prints("taken");
     root("echo mine >by-root");
     assert_eq!(fs::metadata(test.project().join("by-root")).unwrap().uid(), Uid::current().as_raw());
-    root("mkdir /m && mount -t tmpfs none /m && echo mounted").prints("mounted");
+    // The box's own mounts are not root's to change, or read-only ones would not stay so.
+    root("mount -t tmpfs none /mnt 2>/dev/null || echo refused").prints("refused");
 }
 
 #[test]

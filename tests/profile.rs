@@ -1,6 +1,6 @@
 //! Profiles: found where they should be, read strictly, refused with file, line, column and a suggestion.
 
-use crate::harness::Test;
+use crate::harness::{Pty, Test};
 
 const BUILT_IN: &[&str] = &["host", "rust-env", "node-env", "python-env", "go-env", "c-env", "debian"];
 
@@ -95,4 +95,56 @@ fn a_project_that_reaches_out_is_refused_without_a_terminal() {
         test.project_file(toml);
         test.devbox(["run", "--", "true"]).env("TOKEN", "s3cret").output().refused(&["devbox.toml"]);
     }
+}
+
+#[test]
+fn what_was_accepted_is_not_asked_again_until_it_changes() {
+    needs!(boxes);
+    let test = Test::new();
+    let asks = |path: &str| {
+        test.project_file(&format!(
+            "image = \"host\"\nname = \"demo\"\n[[mounts]]\nsource = \"{path}\"\ntarget = \"/run/m\"\n"
+        ));
+    };
+    for folder in ["home/a", "home/b", "home/work/inside"] {
+        std::fs::create_dir_all(test.path(folder)).unwrap();
+    }
+    let run = ["run", "--", "echo", "ran"];
+    asks("../a");
+    let wish = format!("mounts {} (rw) at /run/m", test.home().join("a").display());
+    test.devbox(["plan"]).output().ok().lists(&["reaches", &wish]);
+    let plan = test.devbox(["plan", "--format", "json"]).output().ok().json();
+    assert_eq!(plan["reaches"], serde_json::json!([wish]));
+
+    let mut no = Pty::spawn(&test.devbox(run));
+    no.screen.expect(&wish);
+    no.line("n", "not accepted");
+    assert_eq!(no.wait().code(), Some(125));
+    test.devbox(run).output().refused(&["devbox.toml", &wish, "--yes"]);
+
+    let mut yes = Pty::spawn(&test.devbox(run));
+    yes.line("y", "ran\r");
+    yes.wait();
+    test.devbox(run).output().ok();
+
+    asks("../b");
+    test.devbox(run).output().refused(&["devbox.toml"]);
+    test.devbox(["--yes", "run", "--", "true"]).output().ok();
+    test.devbox(run).output().ok();
+
+    // a link in the project leads where it leads
+    asks("inside");
+    test.devbox(run).output().ok();
+    asks("link");
+    std::os::unix::fs::symlink(test.home().join("c"), test.project().join("link")).unwrap();
+    std::fs::create_dir(test.home().join("c")).unwrap();
+    test.devbox(run).output().refused(&["devbox.toml", "home/c"]);
+}
+
+#[test]
+fn a_word_that_is_no_name_may_be_a_command() {
+    let test = Test::new();
+    test.devbox(["run", "pwd"]).output().refused(&["no profile `pwd`", "`devbox run -- pwd`"]);
+    test.devbox(["run", "/bin/true"]).output().refused(&["`devbox run -- /bin/true`"]);
+    test.devbox(["run", "rust-evn", "--", "true"]).output().refused(&["did you mean `rust-env`"]);
 }

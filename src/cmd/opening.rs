@@ -24,7 +24,7 @@ use crate::sandbox::wire::{Identity, Open};
 use crate::session::boxes::{Defaults, PATIENCE, pause};
 use crate::session::client::{self, Outcome, attend, c_string};
 use crate::session::start::{fingerprint, start};
-use crate::session::{self, Boxes, Record};
+use crate::session::{self, Asked, Boxes, Record};
 use crate::store::Store;
 use crate::ui::Ui;
 use crate::{probe, pull};
@@ -72,7 +72,11 @@ impl Opening<'_> {
             self.ui.note(note);
         }
         let open = self.request(&resolved)?;
-        let program = name_of(&resolved.program);
+        let asked = Asked {
+            name: self.plan.name.clone(),
+            program: name_of(&resolved.program),
+            folder: resolved.cwd.display().to_string(),
+        };
         let name = &self.plan.name;
         let (began, mut said) = (Instant::now(), false);
         loop {
@@ -80,7 +84,7 @@ impl Opening<'_> {
                 Some(lock) => Some((lock, true)),
                 None => match boxes.connect(name)? {
                     Some(connection) => {
-                        if let Some(code) = self.join(connection, &open, &program)? {
+                        if let Some(code) = self.join(connection, &open, &asked)? {
                             return Ok(code);
                         }
                         // It ended before it took the request.
@@ -94,7 +98,7 @@ impl Opening<'_> {
             };
             match lock {
                 Some((lock, fresh)) => {
-                    return self.start(boxes, &made.record, fresh, lock, &resolved, &open, &program);
+                    return self.start(boxes, &made.record, fresh, lock, &resolved, &open, &asked);
                 }
                 None => self.wait(began, &mut said)?,
             }
@@ -102,10 +106,10 @@ impl Opening<'_> {
     }
 
     /// A session in the running box; none when that ended before the session began.
-    fn join(&self, connection: UnixStream, open: &Open, program: &str) -> Result<Option<ExitCode>, Error> {
+    fn join(&self, connection: UnixStream, open: &Open, asked: &Asked) -> Result<Option<ExitCode>, Error> {
         let terminals = client::ask(&connection, open.clone())?;
         let compare = |running| self.compare(running);
-        Ok(match attend(connection, terminals, program, &self.plan.name, None, compare)? {
+        Ok(match attend(connection, terminals, asked, None, compare)? {
             Outcome::Exited(code) => Some(ExitCode::from(code)),
             Outcome::Gone => None,
         })
@@ -255,7 +259,7 @@ impl Opening<'_> {
         lock: OwnedFd,
         resolved: &Resolved,
         open: &Open,
-        program: &str,
+        asked: &Asked,
     ) -> Result<ExitCode, Error> {
         let name = &self.plan.name;
         let folder = boxes.folder(name)?;
@@ -297,7 +301,7 @@ impl Opening<'_> {
                 boxes.mark_started(name);
             }
         };
-        match attend(started.connection, started.terminals, program, name, Some(&spec), begun)? {
+        match attend(started.connection, started.terminals, asked, Some(&spec), begun)? {
             Outcome::Exited(code) => Ok(ExitCode::from(code)),
             Outcome::Gone => Err(session::Error::Lost.into()),
         }

@@ -8,7 +8,8 @@ use crate::cli::RunArgs;
 use crate::dirs::Dirs;
 use crate::error::Error;
 use crate::plan::resolve::Ask;
-use crate::profile::{self, Error::Name, Error::NoProfile};
+use crate::profile;
+use crate::session;
 use crate::ui::Ui;
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: RunArgs) -> Result<ExitCode, Error> {
@@ -23,21 +24,17 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: RunArgs) -> Result<ExitCode, Error
     Opening { ui, dirs, plan, host, ask, ephemeral: args.rm }.run()
 }
 
-/// `error`, with a word on commands when it is `target` that names nothing.
+/// `error`, with a word on commands when it is `target` that names nothing: a box can stand on a profile that is gone.
 fn perhaps_a_command(error: Error, target: Option<&str>) -> Error {
-    match (error, target) {
-        (Error::Profile(error @ (NoProfile { .. } | Name(_))), Some(word))
-            if !names_another(&error, word) =>
-        {
-            Error::NoTarget { error, word: word.to_owned() }
-        }
-        (error, _) => error,
+    let unknown = match &error {
+        Error::Profile(profile::Error::NoProfile { name, .. })
+        | Error::Session(session::Error::BadName(name)) => Some(name.clone()),
+        _ => None,
+    };
+    match unknown {
+        Some(word) if target == Some(&word) => Error::NoTarget { error: Box::new(error), word },
+        _ => error,
     }
-}
-
-/// A box that is there can stand on a profile that is not.
-fn names_another(error: &profile::Error, word: &str) -> bool {
-    matches!(error, NoProfile { name, .. } if name != word)
 }
 
 fn throw_away_name(base: &str) -> String {

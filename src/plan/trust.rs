@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Error, Flags, Home, Host, MountMode, Plan, Variable, mounts, project};
-use crate::profile::Found;
+use crate::profile::{self, Found};
 
 /// The wishes of the project file `found` that are left in `plan`, each a sentence without control characters;
 /// none when `found` is no project's.
@@ -48,8 +48,7 @@ pub fn reaches(
             wishes.push(format!("mounts {} ({mode}) at {}", text(&source), text(target)));
         }
     }
-    let from_host =
-        |name: &&String| found.profile.env.get(*name) == Some(&crate::profile::Variable::FromHost);
+    let from_host = |name: &&String| found.profile.env.get(*name) == Some(&profile::Variable::FromHost);
     let passed =
         plan.env.iter().filter(|(_, value)| matches!(value, Variable::FromHost(_))).map(|(name, _)| name);
     wishes.extend(passed.filter(from_host).map(|name| format!("passes {name} from your environment")));

@@ -27,6 +27,11 @@ pub(super) fn resolv_conf() -> Option<PathBuf> {
     fs::canonicalize("/etc/resolv.conf").ok()
 }
 
+/// Where the host's zone file really is; none when the host keeps universal time by having none.
+pub(super) fn local_time() -> Option<PathBuf> {
+    fs::canonicalize("/etc/localtime").ok()
+}
+
 /// `/run/.containerenv`, by which tools know that they run in a container, and in which.
 pub(super) fn containerenv(plan: &Plan) -> Vec<u8> {
     let image = match &plan.image {

@@ -6,7 +6,7 @@ use crate::mount::{Op, Overlay, Root, c_path};
 use crate::plan::Network;
 use crate::sys::shim;
 
-use super::{Error, Layout, Wanted, bind, files, tmpfs};
+use super::{Error, Layout, Wanted, bind, files, lookup, tmpfs};
 
 pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
     // Layers by short names, relative to the store's folder of layers.
@@ -53,6 +53,10 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
             devices: false,
         });
     }
+    if let Some(zone) = files::local_time() {
+        let at = c"/run/devbox/localtime".into();
+        ops.push(Op::Bind { from: c_path(zone)?, at, readonly: true, recursive: false, devices: false });
+    }
     if wanted.single_id {
         // `sudo`, `su` and `doas`: first in PATH, so that the image's own stay as they are for package upgrades.
         ops.push(Op::Dir(c"/run/devbox/bin".into()));
@@ -62,7 +66,7 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
             mode: 0o755,
         });
         for name in [c"/run/devbox/bin/su", c"/run/devbox/bin/doas"] {
-            ops.push(Op::Link { to: c"sudo".into(), at: name.into() });
+            ops.push(Op::Link { to: c"sudo".into(), at: name.into(), replace: false });
         }
         // apt drops to a user of its own, who can't exist here; the root sessions' APT_CONFIG names this file.
         let apt = b"APT::Sandbox::User \"root\";\n".to_vec();
@@ -76,6 +80,11 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
 
 /// What is written into the box once.
 fn first_start(wanted: &Wanted<'_>, ops: &mut Vec<Op>) -> Result<(), Error> {
+    // Not bound over the image's own, which is often a link to a zone that programs ask for by name.
+    if files::local_time().is_some() && lookup::exists(wanted, "etc") {
+        let (to, at) = (c"/run/devbox/localtime".into(), c"/etc/localtime".into());
+        ops.push(Op::Link { to, at, replace: true });
+    }
     for owner in &wanted.owners {
         ops.push(Op::Chown { at: c_path(&owner.path)?, uid: owner.uid, gid: owner.gid, mode: owner.mode });
     }

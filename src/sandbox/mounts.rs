@@ -56,8 +56,15 @@ pub(super) fn carry_out(op: &Op, taken: &[OwnedFd]) -> nix::Result<()> {
     match op {
         Op::Dir(at) => make_folders(at),
         Op::File(at) => make_file(at),
-        Op::Link { to, at } => {
-            allow(Errno::EEXIST, nix::unistd::symlinkat(to.as_c_str(), nix::fcntl::AT_FDCWD, at.as_c_str()))
+        Op::Link { to, at, replace } => {
+            let here = nix::fcntl::AT_FDCWD;
+            if *replace {
+                allow(
+                    Errno::ENOENT,
+                    nix::unistd::unlinkat(here, at.as_c_str(), nix::unistd::UnlinkatFlags::NoRemoveDir),
+                )?;
+            }
+            allow(Errno::EEXIST, nix::unistd::symlinkat(to.as_c_str(), here, at.as_c_str()))
         }
         Op::Write { at, content, mode } => write_new(at, content, *mode),
         Op::Append { at, content } => append(at, content),

@@ -306,6 +306,11 @@ pub fn receive(stream: &UnixStream, incoming: &mut Incoming) -> nix::Result<(usi
     Ok((count, descriptors))
 }
 
+/// True when the other end takes a frame as long as this one.
+pub fn fits(frame: &[u8]) -> bool {
+    frame.len() <= LENGTH + MAX_FRAME
+}
+
 fn framed(body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(LENGTH + body.len());
     put(&mut frame, body.len() as u32);

@@ -254,6 +254,9 @@ impl Boxes {
     /// Ends a running box: SIGTERM to all in it, SIGKILL after `grace`. Returns when it is gone; false when it did
     /// not run.
     pub fn stop(&self, name: &str, grace: Duration) -> Result<bool, Error> {
+        if !self.folder(name)?.exists() {
+            return Err(Error::NoSuchBox(name.to_owned()));
+        }
         if !self.is_running(name)? {
             return Ok(false);
         }

@@ -12,12 +12,12 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use crate::sandbox::wire::{Incoming, Open, Reply, Request};
+use crate::sandbox::wire::{self, Incoming, Open, Reply, Request};
 use crate::sandbox::{self, Spec};
 use crate::sys::process;
 
 use super::relay::Relay;
-use super::{Error, terminal};
+use super::{Asked, Error, terminal};
 
 /// Signals passed on to the session. SIGWINCH and SIGTSTP are dealt with here.
 const FORWARDED: [Signal; 8] = [
@@ -31,15 +31,21 @@ const FORWARDED: [Signal; 8] = [
     Signal::SIGALRM,
 ];
 
+/// How long the host's terminal may take nothing of a command's last output, in milliseconds.
+const PATIENCE: u16 = 2000;
+/// The same once we were told to end.
+const HURRY: u16 = 200;
+
 /// What became of a request for a session.
 pub enum Outcome {
     /// The command ran; 0-255 as a shell counts.
     Exited(u8),
-    /// The box ended before it took the request; start it again.
+    /// The box, which another client had started, ended before it took the request; start it again.
     Gone,
 }
 
-/// Sends the request with the caller's descriptors, terminals noted. May be done before pid 1 listens.
+/// Sends the request with the caller's descriptors, terminals noted, and gives which of them are terminals. May be
+/// done before pid 1 listens. One that has gone is no error here: `attend` finds out what became of it.
 pub fn ask(connection: &UnixStream, mut open: Open) -> Result<u8, Error> {
     let terminals = terminal::standard_terminals();
     open.terminals = terminals;
@@ -50,22 +56,26 @@ pub fn ask(connection: &UnixStream, mut open: Open) -> Result<u8, Error> {
             terminal::Terminal::of_stdin().map(|own| own.settings().to_bytes()).unwrap_or_default();
     }
     let frame = Request::Open(Box::new(open)).encode();
+    if !wire::fits(&frame) {
+        return Err(Error::TooLong);
+    }
+    match send_whole(connection, &frame) {
+        // Why pid 1 went away, if it said so, is there to be read.
+        Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(terminals),
+        Err(source) => Err(Error::Session { what: "ask the box's init", source }),
+    }
+}
+
+/// The frame, the standard descriptors with its first byte.
+fn send_whole(connection: &UnixStream, frame: &[u8]) -> nix::Result<()> {
+    let (socket, flags) = (connection.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
     let numbers = standard().map(|descriptor| descriptor.as_raw_fd());
     let control = [ControlMessage::ScmRights(&numbers)];
-    let lost = |errno| Error::Session { what: "ask the box's init", source: errno };
-    let mut sent = sendmsg::<()>(
-        connection.as_raw_fd(),
-        &[IoSlice::new(&frame)],
-        &control,
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    )
-    .map_err(lost)?;
+    let mut sent = sendmsg::<()>(socket, &[IoSlice::new(frame)], &control, flags, None)?;
     while sent < frame.len() {
-        sent += nix::sys::socket::send(connection.as_raw_fd(), &frame[sent..], MsgFlags::MSG_NOSIGNAL)
-            .map_err(lost)?;
+        sent += nix::sys::socket::send(socket, &frame[sent..], flags)?;
     }
-    Ok(terminals)
+    Ok(())
 }
 
 /// Runs the session to its end. `spec` words a failed set-up when this client started the box; `started` is told
@@ -73,19 +83,42 @@ pub fn ask(connection: &UnixStream, mut open: Open) -> Result<u8, Error> {
 pub fn attend(
     connection: UnixStream,
     terminals: u8,
-    program: &str,
-    name: &str,
+    asked: &Asked,
     spec: Option<&Spec>,
     mut started: impl FnMut(u64),
 ) -> Result<Outcome, Error> {
     let signals = watch_signals().map_err(Error::Terminal)?;
     let own = terminal::Terminal::of_stdin();
+    let take = || own.as_ref().filter(|_| terminals & 1 != 0).map(terminal::Terminal::raw).transpose();
     let mut session = Session { connection, incoming: Incoming::default(), relay: None, begun: false };
     let mut raw = None;
+    let mut patience = PATIENCE;
     loop {
         let heard = session.turn(&signals)?;
         if heard.closed {
-            return if session.begun { Err(Error::Lost) } else { Ok(Outcome::Gone) };
+            return match spec {
+                _ if session.begun => Err(Error::Lost),
+                Some(_) => Err(Error::Unready(asked.name.clone())),
+                None => Ok(Outcome::Gone),
+            };
+        }
+        for signal in heard.signals {
+            session.pass_on(signal, terminals)?;
+            match signal {
+                Signal::SIGTSTP => {
+                    drop(raw.take());
+                    let _ = raise(Signal::SIGSTOP);
+                }
+                // Whoever had the terminal meanwhile changed it. In the background this stops us again; when the
+                // terminal has gone, which also comes with SIGCONT, the relay tells.
+                Signal::SIGCONT if session.relay.is_some() => {
+                    drop(raw.take());
+                    raw = take().ok().flatten();
+                    session.resize(terminals);
+                }
+                _ if ends(signal) => patience = HURRY,
+                _ => {}
+            }
         }
         for (reply, master) in heard.replies {
             match reply {
@@ -93,43 +126,25 @@ pub fn attend(
                     session.begun = true;
                     started(fingerprint);
                     if let Some(master) = master {
-                        if terminals & 1 != 0
-                            && let Some(own) = &own
-                        {
-                            raw = Some(own.raw()?);
-                        }
+                        raw = take()?;
                         session.relay = Some(Relay::new(master, terminals)?);
                     }
                 }
-                Reply::Failed { step, errno } => return Err(Error::from_step(step, errno, program)),
+                Reply::Failed { step, errno } => return Err(Error::from_step(step, errno, asked)),
                 Reply::SetUpFailed { stage, index, errno } => {
                     let source = match spec {
                         Some(spec) => sandbox::Error::from_child(spec, stage, index, errno),
                         None => sandbox::Error::Talk(errno),
                     };
-                    return Err(Error::Start { name: name.to_owned(), source });
+                    return Err(Error::Start { name: asked.name.clone(), source });
                 }
                 Reply::Exited(code) => {
                     if let Some(relay) = &mut session.relay {
-                        relay.drain();
+                        relay.drain(patience, &signals);
                     }
-                    drop(raw);
                     return Ok(Outcome::Exited(code));
                 }
                 Reply::Stopped => {}
-            }
-        }
-        for signal in heard.signals {
-            session.pass_on(signal, terminals)?;
-            if signal == Signal::SIGTSTP {
-                drop(raw.take());
-                let _ = raise(Signal::SIGSTOP);
-                if session.relay.is_some()
-                    && terminals & 1 != 0
-                    && let Some(own) = &own
-                {
-                    raw = Some(own.raw()?);
-                }
             }
         }
         if heard.hung_up {
@@ -178,14 +193,12 @@ impl Session {
         if !ready[0].is_empty() {
             self.receive(&mut heard)?;
         }
-        while let Ok(Some(info)) = signals.read_signal() {
-            heard.signals.extend(Signal::try_from(info.ssi_signo as i32));
-        }
+        heard.signals.extend(pending(signals));
         Ok(heard)
     }
 
     fn receive(&mut self, heard: &mut Heard) -> Result<(), Error> {
-        let (count, mut descriptors) = match sandbox::wire::receive(&self.connection, &mut self.incoming) {
+        let (count, mut descriptors) = match wire::receive(&self.connection, &mut self.incoming) {
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
             result => result.unwrap_or_default(),
         };
@@ -203,12 +216,16 @@ impl Session {
         Ok(())
     }
 
+    fn resize(&self, terminals: u8) {
+        if let Some(relay) = &self.relay {
+            relay.resize(&terminal::size(terminals));
+        }
+    }
+
     fn pass_on(&self, signal: Signal, terminals: u8) -> Result<(), Error> {
         let number = match signal {
             Signal::SIGWINCH => {
-                if let Some(relay) = &self.relay {
-                    relay.resize(&terminal::size(terminals));
-                }
+                self.resize(terminals);
                 return Ok(());
             }
             // The session's job may be an orphaned one, to which a terminal's stop means nothing.
@@ -233,6 +250,17 @@ fn watch_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
+/// Signals that came since the last time.
+pub(super) fn pending(signals: &SignalFd) -> impl Iterator<Item = Signal> {
+    std::iter::from_fn(|| signals.read_signal().ok().flatten())
+        .filter_map(|info| Signal::try_from(info.ssi_signo as i32).ok())
+}
+
+/// True for what tells a program to end.
+pub(super) fn ends(signal: Signal) -> bool {
+    matches!(signal, Signal::SIGHUP | Signal::SIGINT | Signal::SIGQUIT | Signal::SIGTERM)
+}
+
 /// 0, 1 and 2, which the Rust runtime has opened when the caller left them closed.
 fn standard() -> [BorrowedFd<'static>; 3] {
     [0, 1, 2].map(process::standard)
@@ -242,4 +270,64 @@ fn standard() -> [BorrowedFd<'static>; 3] {
 pub fn c_string(text: impl AsRef<OsStr>) -> Result<CString, Error> {
     CString::new(text.as_ref().as_bytes())
         .map_err(|_| Error::Session { what: "take a text with a NUL byte", source: Errno::EINVAL })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::Shutdown;
+
+    use super::*;
+    use crate::idmap::{IdMap, IdMaps};
+    use crate::mount::Root;
+
+    fn spec() -> Spec {
+        let one = IdMap { container_id: 0, host_id: 0, size: 1 };
+        Spec {
+            ids: IdMaps::Single { uid: one, gid: one },
+            root: Root::Host,
+            mount_point: c"/".into(),
+            ops: Vec::new(),
+            hostname: c"box".into(),
+            own_network: false,
+            fingerprint: 0,
+        }
+    }
+
+    #[test]
+    fn a_failed_set_up_is_read_though_the_request_could_not_be_sent() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let reply = Reply::SetUpFailed { stage: 0, index: 0, errno: Errno::EPERM };
+        theirs.write_all(&reply.encode()).unwrap();
+        drop(theirs);
+        let terminals = ask(&ours, Open::default()).unwrap();
+        let outcome = attend(ours, terminals, "sh", "box", Some(&spec()), |_| {});
+        assert!(matches!(outcome, Err(Error::Start { .. })));
+    }
+
+    #[test]
+    fn an_init_that_ends_early_is_an_error_only_for_who_started_it() {
+        for joins in [false, true] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            theirs.shutdown(Shutdown::Both).unwrap();
+            let spec = spec();
+            let outcome = attend(ours, 0, "sh", "box", (!joins).then_some(&spec), |_| {});
+            match outcome {
+                Ok(Outcome::Gone) => assert!(joins),
+                Err(Error::Unready(name)) => assert!(!joins && name == "box"),
+                _ => panic!("joins: {joins}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_too_long_is_not_sent() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let arguments = vec![CString::new(vec![b'x'; 5 << 20]).unwrap()];
+        let outcome = ask(&ours, Open { arguments, ..Open::default() });
+        assert!(matches!(outcome, Err(Error::TooLong)));
+        theirs.set_nonblocking(true).unwrap();
+        let received = wire::receive(&theirs, &mut Incoming::default());
+        assert_eq!(received.map(|(count, _)| count), Err(Errno::EAGAIN));
+    }
 }

@@ -95,6 +95,15 @@ pub enum Error {
         /// Why.
         source: Errno,
     },
+    /// The command's arguments and variables are more than a request may hold.
+    #[error("argument list too long")]
+    TooLong,
+    /// pid 1 of a box that was just started went away before its first session.
+    #[error("the init of box `{0}` ended before it was ready")]
+    Unready(String),
+    /// The working directory is not there, or not a folder.
+    #[error("there is no folder `{}` in the box", .0.escape_debug())]
+    NoFolder(String),
     /// pid 1 went away in the middle.
     #[error("the box ended while the session ran")]
     Lost,
@@ -137,6 +146,13 @@ impl Error {
                 "it is for another machine, or a script without a `#!` line".into()
             }
             Self::NotExecutable { source: Errno::EACCES, .. } => "it has no execute permission".into(),
+            Self::TooLong => {
+                "arguments and variables may take 4 MiB together: pass long lists in a file or on standard input"
+                    .into()
+            }
+            Self::Unready(_) => {
+                "the kernel may have killed it for memory (`dmesg` tells), or `devbox stop` ended it".into()
+            }
             Self::Lost => {
                 "another terminal may have stopped it (`devbox stop`), or the kernel killed it for memory"
                     .into()
@@ -155,20 +171,31 @@ impl Error {
     }
 
     /// Words for what pid 1 said about a session's start.
-    fn from_step(step: Step, errno: Errno, program: &str) -> Self {
+    fn from_step(step: Step, errno: Errno, asked: &Asked) -> Self {
         let what = match step {
-            Step::Lookup if errno == Errno::ENOENT => return Self::NotFound(program.to_owned()),
+            Step::Lookup if errno == Errno::ENOENT => return Self::NotFound(asked.program.clone()),
             Step::Lookup | Step::Exec => {
-                return Self::NotExecutable { program: program.to_owned(), source: errno };
+                return Self::NotExecutable { program: asked.program.clone(), source: errno };
             }
+            Step::Folder => return Self::NoFolder(asked.folder.clone()),
             Step::Request => "understand the request",
             Step::Terminal => "make a terminal",
             Step::Identity => "become the user",
             Step::Filter => "load the owner filter",
-            Step::Folder => "enter the working directory",
         };
         Self::Session { what, source: errno }
     }
+}
+
+/// What a session was asked to do, for messages.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The box.
+    pub name: String,
+    /// The command's first word.
+    pub program: String,
+    /// The working directory.
+    pub folder: String,
 }
 
 /// Adds the path and the verb to an input or output error.

@@ -46,6 +46,19 @@ pub fn open_pair() -> nix::Result<(OwnedFd, OwnedFd)> {
     Ok((master, super::process::adopt(slave)))
 }
 
+/// Opens `terminal` once more, for writing without blocking: the flag is this opening's alone. Fails for another
+/// user's terminal.
+pub fn open_for_output(terminal: impl AsFd) -> nix::Result<OwnedFd> {
+    use nix::fcntl::{OFlag, open};
+    // A master is not opened again: its device gives a new pair each time.
+    if nix::sys::stat::fstat(&terminal)?.st_rdev == libc::makedev(5, 2) {
+        return Err(Errno::ENOTTY);
+    }
+    let path = format!("/proc/self/fd/{}", terminal.as_fd().as_raw_fd());
+    let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    open(path.as_str(), flags, nix::sys::stat::Mode::empty())
+}
+
 /// A terminal's settings as bytes, for sending them between processes of one machine.
 #[derive(Clone, Copy)]
 pub struct Settings(libc::termios);
@@ -56,10 +69,10 @@ impl Settings {
         nix::sys::termios::tcgetattr(terminal).map(|settings| Self(settings.into()))
     }
 
-    /// Gives them to `terminal` once what was written has been sent.
+    /// Gives them to `terminal` now: what was written before may never be sent, and processing it was done then.
     pub fn apply(&self, terminal: impl AsFd) -> nix::Result<()> {
         let settings = nix::sys::termios::Termios::from(self.0);
-        nix::sys::termios::tcsetattr(terminal, nix::sys::termios::SetArg::TCSADRAIN, &settings)
+        nix::sys::termios::tcsetattr(terminal, nix::sys::termios::SetArg::TCSANOW, &settings)
     }
 
     /// The same with input and output passed through untouched (cfmakeraw(3)).
@@ -83,5 +96,22 @@ impl Settings {
         }
         // SAFETY: any bytes are a valid termios, and there are enough of them.
         Some(Self(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_opened_again_leaves_the_first_opening_alone() {
+        let pair = nix::pty::openpty(None, None).unwrap();
+        let own = open_for_output(&pair.slave).unwrap();
+        let flags = |end: &OwnedFd| OFlag::from_bits_retain(fcntl(end, FcntlArg::F_GETFL).unwrap());
+        assert!(flags(&own).contains(OFlag::O_NONBLOCK));
+        assert!(!flags(&pair.slave).contains(OFlag::O_NONBLOCK));
+        assert_eq!(open_for_output(&pair.master).unwrap_err(), Errno::ENOTTY);
     }
 }
