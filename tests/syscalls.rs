@@ -4,7 +4,9 @@ use std::fs;
 
 use crate::harness::Test;
 
-const BUDGET: usize = 90;
+/// What a start makes today, with some room for the depth of the folders it runs in. About half of it is the mounts
+/// themselves: `/dev` alone takes 33, each bind three. The number only keeps it from growing unseen.
+const BUDGET: usize = 240;
 
 #[test]
 fn a_cold_start_stays_in_its_budget() {

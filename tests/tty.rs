@@ -41,7 +41,7 @@ fn control_c_stops_the_command_not_the_shell() {
     pty.line("sh -c 'echo be''gun; exec sleep 1000'", "begun");
     pty.send("\x03");
     pty.line("echo code=$?", "code=130");
-    pty.send("\x04");
+    pty.send("exit\n");
     pty.wait();
     assert!(pty.restored());
 }

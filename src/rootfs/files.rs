@@ -1,8 +1,7 @@
 //! Files made for a box: hosts, markers, accounts.
 
 use std::ffi::CString;
-use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::plan::{Home, Network, Plan};
 
@@ -22,14 +21,14 @@ pub(super) fn hosts(hostname: &str, network: Network) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// Where the host's resolver configuration really is.
-pub(super) fn resolv_conf() -> Option<PathBuf> {
-    fs::canonicalize("/etc/resolv.conf").ok()
+/// The host's resolver configuration, if it has one.
+pub(super) fn resolv_conf() -> Option<&'static Path> {
+    Some(Path::new("/etc/resolv.conf")).filter(|path| path.exists())
 }
 
-/// Where the host's zone file really is; none when the host keeps universal time by having none.
-pub(super) fn local_time() -> Option<PathBuf> {
-    fs::canonicalize("/etc/localtime").ok()
+/// The host's time zone; none when it keeps universal time by having none.
+pub(super) fn local_time() -> Option<&'static Path> {
+    Some(Path::new("/etc/localtime")).filter(|path| path.exists())
 }
 
 /// `/run/.containerenv`, by which tools know that they run in a container, and in which.

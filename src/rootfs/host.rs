@@ -43,7 +43,7 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
         ops.push(Op::BindWithin { from: c"/run/devbox/hosts".into(), at: c"/etc/hosts".into() });
     }
     // On many hosts `/etc/resolv.conf` is a link into `/run`, which is the box's own.
-    if let Some(resolv) = files::resolv_conf()
+    if let Some(resolv) = files::resolv_conf().and_then(|path| path.canonicalize().ok())
         && resolv.starts_with("/run")
     {
         let (from, at) = (c_path(&resolv)?, c_path(&resolv)?);

@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::mount::{Op, Overlay, c_path};
 use crate::plan::{Home, Mount, MountMode};
@@ -15,11 +15,12 @@ pub(super) fn add(wanted: &Wanted<'_>, layout: &mut Layout) -> Result<(), Error>
     let home = &wanted.caller.home;
     layout.ops.push(match wanted.plan.home {
         Home::Private => bind(&wanted.folder.join("home"), home, false)?,
-        Home::Host => bind(&real(home)?, home, false)?,
+        Home::Host => bind(home, home, false)?,
         Home::None => tmpfs(home, "mode=700")?,
     });
     if let Some(project) = &wanted.plan.project {
-        layout.ops.push(bind(&real(project)?, project, false)?);
+        present(project)?;
+        layout.ops.push(bind(project, project, false)?);
     }
     for mount in &wanted.plan.mounts {
         match operation(wanted, mount) {
@@ -41,13 +42,12 @@ fn operation(wanted: &Wanted<'_>, mount: &Mount) -> Result<Op, Error> {
     let source = || mount.source.as_deref().ok_or_else(|| Error::NoSource(mount.target.clone()));
     Ok(match mount.mode {
         MountMode::Ro | MountMode::Rw => {
-            let from = real(source()?)?;
-            let devices = fs::metadata(&from).is_ok_and(|found| found.file_type().is_char_device())
-                || from.starts_with("/dev");
+            let from = source()?;
+            let devices = present(from)?.file_type().is_char_device() || from.starts_with("/dev");
             let readonly = mount.mode == MountMode::Ro;
-            Op::Bind { from: c_path(&from)?, at: c_path(&mount.target)?, readonly, recursive: true, devices }
+            Op::Bind { from: c_path(from)?, at: c_path(&mount.target)?, readonly, recursive: true, devices }
         }
-        MountMode::Overlay => overlay(wanted, &real(source()?)?, &mount.target)?,
+        MountMode::Overlay => overlay(wanted, source()?, &mount.target)?,
         MountMode::Tmpfs => tmpfs(&mount.target, "mode=1777")?,
         MountMode::Cache => {
             let folder = source()?;
@@ -66,9 +66,11 @@ fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error>
     make_private(&upper)?;
     make_private(&work)?;
     // The merged folder has the upper's attributes.
-    fs::metadata(from)
-        .and_then(|found| fs::set_permissions(&upper, found.permissions()))
-        .map_err(|source| Error::File { what: "prepare", path: upper.clone(), source })?;
+    fs::set_permissions(&upper, present(from)?.permissions()).map_err(|source| Error::File {
+        what: "prepare",
+        path: upper.clone(),
+        source,
+    })?;
     let overlay = Overlay {
         base: c"/".into(),
         lowers: vec![c_path(from)?],
@@ -79,9 +81,9 @@ fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error>
     Ok(Op::Overlay { overlay, at: c_path(target)? })
 }
 
-/// A source without symbolic links: `sandbox` resolves links as the box does.
-fn real(path: &Path) -> Result<PathBuf, Error> {
-    fs::canonicalize(path).map_err(|source| match source.kind() {
+/// A source that is there. Links in it are followed when it is taken, on the host.
+fn present(path: &Path) -> Result<fs::Metadata, Error> {
+    fs::metadata(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::NoSource(path.to_owned()),
         _ => Error::File { what: "look at the mount source", path: path.to_owned(), source },
     })

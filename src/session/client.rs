@@ -281,6 +281,10 @@ mod tests {
     use crate::idmap::{IdMap, IdMaps};
     use crate::mount::Root;
 
+    fn asked() -> Asked {
+        Asked { name: "box".into(), program: "sh".into(), folder: "/".into() }
+    }
+
     fn spec() -> Spec {
         let one = IdMap { container_id: 0, host_id: 0, size: 1 };
         Spec {
@@ -301,7 +305,7 @@ mod tests {
         theirs.write_all(&reply.encode()).unwrap();
         drop(theirs);
         let terminals = ask(&ours, Open::default()).unwrap();
-        let outcome = attend(ours, terminals, "sh", "box", Some(&spec()), |_| {});
+        let outcome = attend(ours, terminals, &asked(), Some(&spec()), |_| {});
         assert!(matches!(outcome, Err(Error::Start { .. })));
     }
 
@@ -311,7 +315,7 @@ mod tests {
             let (ours, theirs) = UnixStream::pair().unwrap();
             theirs.shutdown(Shutdown::Both).unwrap();
             let spec = spec();
-            let outcome = attend(ours, 0, "sh", "box", (!joins).then_some(&spec), |_| {});
+            let outcome = attend(ours, 0, &asked(), (!joins).then_some(&spec), |_| {});
             match outcome {
                 Ok(Outcome::Gone) => assert!(joins),
                 Err(Error::Unready(name)) => assert!(!joins && name == "box"),
