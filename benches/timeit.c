@@ -4,8 +4,8 @@
  *
  * Each round runs each command once; one round before is not counted. PREPARE, a shell command, runs untimed
  * before each. The clock runs from before the spawn until the command itself is waited for. CPU time is that of
- * the command and of all descendants that end within the settling time after it, orphans too (they are ours to
- * reap). Prints one JSON line a command: wall and CPU in milliseconds, the largest process's peak RSS in KiB,
+ * the command and of all its descendants, orphans too: they are ours to reap, and waited for, untimed, for half a
+ * second at most. Prints one JSON line a command: wall and CPU in milliseconds, the largest process's peak RSS in KiB,
  * the number of runs that failed and the last bad status.
  */
 #define _GNU_SOURCE
@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define MAX_ROWS 32
-#define SETTLE_US 15000
+#define SETTLE_MS 500
 
 extern char **environ;
 
@@ -75,10 +75,13 @@ static void run(struct row *row, int counted) {
     }
     while (wait4(pid, &status, 0, &use) < 0 && errno == EINTR) {}
     double wall = now() - start, cpu = cpu_of(&use);
-    usleep(SETTLE_US);
-    int ignored;
     struct rusage late;
-    while (wait4(-1, &ignored, WNOHANG, &late) > 0) cpu += cpu_of(&late);
+    for (double end = now() + SETTLE_MS; now() < end;) {
+        pid_t orphan = wait4(-1, NULL, WNOHANG, &late);
+        if (orphan < 0) break;
+        if (orphan > 0) cpu += cpu_of(&late);
+        else usleep(2000);
+    }
 
     if (status != 0) {
         row->failed++;

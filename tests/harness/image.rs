@@ -182,7 +182,7 @@ pub fn tar(listing: &str) -> Vec<u8> {
             _ => panic!("not a kind of entry: {line}"),
         });
         if matches!(kind, "l" | "h") {
-            header.set_link_name_literal(rest).unwrap();
+            archive.append_pax_extensions([("linkpath", rest.as_bytes())]).unwrap(); // of any length
         }
         if kind == "c" {
             header.set_device_major(1).unwrap();

@@ -3,11 +3,12 @@
 //! A shell stands between: it waits on a pipe that only this process holds, so that the registry and its data
 //! go when the tests end, however they end.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use super::http;
 use super::image::{Built, Image, OCI_INDEX, digest, index};
@@ -19,13 +20,15 @@ pub const BASIC: &str = "ZGV2Ym94Om9wZW4gc2VzYW1l";
 const HTPASSWD: &str = "devbox:$2y$05$devboxdevboxdevboxdevOPMg2uCodXCZrkhQgrqAV1PqlpvLS67.\n";
 
 const UNTIL_WE_GO: &str = r#"docker-registry serve "$1/config.yml" 2>"$1/log" >/dev/null </dev/null & registry=$!
-cat >/dev/null; kill $registry; wait $registry; rm -rf "$1""#;
+cat >/dev/null; kill $registry; wait $registry 2>/dev/null; rm -rf "$1""#;
 
 /// A running registry.
 pub struct Registry {
     /// `127.0.0.1:PORT`.
     pub address: String,
     authorization: Option<String>,
+    /// Blobs that are there. Held while pushing: the registry does not take the same blob twice at once.
+    pushed: Mutex<HashSet<String>>,
     /// Holds the pipe that the shell waits on.
     _shell: Child,
 }
@@ -70,6 +73,7 @@ impl Registry {
         Self {
             address: address.expect("docker-registry did not come up"),
             authorization: locked.then(|| format!("Basic {BASIC}")),
+            pushed: Mutex::default(),
             _shell: shell,
         }
     }
@@ -86,8 +90,11 @@ impl Registry {
 
     pub fn push_built(&self, name_and_tag: &str, built: &Built) -> String {
         let (name, tag) = name_and_tag.split_once(':').expect("name:tag");
+        let mut pushed = self.pushed.lock().unwrap();
         for blob in &built.blobs {
-            self.put_blob(name, blob);
+            if pushed.insert(format!("{name}@{}", digest(blob))) {
+                self.put_blob(name, blob);
+            }
         }
         self.put_manifest(name, tag, built.media_type, &built.manifest);
         self.reference(name_and_tag)
