@@ -2,6 +2,7 @@
 
 mod candidates;
 pub mod completion;
+mod daily;
 mod flags;
 mod help;
 mod words;
@@ -25,6 +26,14 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
+    /// What holds for all verbs.
+    #[command(flatten)]
+    pub everywhere: Everywhere,
+}
+
+/// Flags that may stand anywhere.
+#[derive(Debug, Args)]
+pub struct Everywhere {
     /// Print data alone: no notes, no progress; lists print names
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
@@ -227,7 +236,7 @@ impl Cli {
     /// Reads a command line, program name first. An error holds the text to print: a complaint, or the help
     /// that was asked for.
     pub fn read(argv: &[OsString]) -> Result<Self, clap::Error> {
-        let mut cli = Self::try_parse_from(argv)?;
+        let mut cli = daily::read(argv).map_or_else(|| Self::try_parse_from(argv), Ok)?;
         let Verb::Run(run) = &mut cli.verb else { return Ok(cli) };
         let has_image = run.plan.image.is_some();
         match words::read(argv, std::mem::take(&mut run.words), has_image) {
@@ -237,7 +246,7 @@ impl Cli {
                 Ok(cli)
             }
             words::Reading::FlagsAfterName { name, argv } => {
-                let mut cli = Self::try_parse_from(&argv)?;
+                let mut cli = daily::read(&argv).map_or_else(|| Self::try_parse_from(&argv), Ok)?;
                 if let Verb::Run(run) = &mut cli.verb {
                     run.target = Some(utf8(name)?);
                     run.command = std::mem::take(&mut run.words);
