@@ -6,6 +6,7 @@
 
 use std::ffi::CStr;
 use std::io::Write;
+use std::mem::ManuallyDrop;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -40,13 +41,14 @@ pub(super) fn set_up(
 
     sys::mount::make_private().map_err(at(Stage::Private))?;
     let operation = |index: usize| move |errno| Failure(Stage::Operation, index as u16, errno);
-    let mut taken = Vec::with_capacity(spec.ops.len());
+    // init closes them with all else the launcher had open
+    let mut taken = ManuallyDrop::new(Vec::with_capacity(spec.ops.len()));
     for (index, op) in spec.ops.iter().enumerate() {
         taken.push(mounts::take(op).map_err(operation(index))?);
     }
     mount_root(spec).map_err(at(Stage::Root))?;
     change_root(spec).map_err(at(Stage::Pivot))?;
-    for (index, (op, taken)) in spec.ops.iter().zip(&taken).enumerate() {
+    for (index, (op, taken)) in spec.ops.iter().zip(taken.iter()).enumerate() {
         mounts::carry_out(op, taken).map_err(operation(index))?;
     }
     nix::unistd::sethostname(std::ffi::OsStr::new(&*spec.hostname.to_string_lossy()))

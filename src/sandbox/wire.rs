@@ -413,7 +413,7 @@ mod tests {
         let frame = Reply::Failed { step: Step::Exec, errno: Errno::ENOENT }.encode();
         assert_eq!(frame[..4], 6_u32.to_ne_bytes());
         assert_eq!(frame[4..6], [2, 5]);
-        assert_eq!(Step::Filter as u8, 4);
+        assert_eq!([Step::Lookup, Step::Filter, Step::Folder].map(|step| step as u8), [3, 4, 6]);
         assert_eq!(frame[6..], 2_i32.to_ne_bytes());
     }
 

@@ -44,6 +44,33 @@ pub fn fork() -> nix::Result<nix::unistd::ForkResult> {
     unsafe { nix::unistd::fork() }
 }
 
+/// A child that runs `child` and ends with the status it gives, unless it becomes a program before. The caller stands
+/// still until then, for the child uses its memory: no page table is copied (vfork(2); the stack of its own is what
+/// makes it sound, as in posix_spawn(3)).
+///
+/// `child` must not wait for anything that may not come, and must let go of nothing of the caller's.
+pub fn vfork(mut child: impl FnMut() -> i32) -> nix::Result<Pid> {
+    extern "C" fn run<F: FnMut() -> i32>(child: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: `vfork` passes its own `child`, which lives in a frame that stands still meanwhile.
+        unsafe { (*child.cast::<F>())() }
+    }
+    fn entry<F: FnMut() -> i32>(_: &F) -> extern "C" fn(*mut libc::c_void) -> libc::c_int {
+        run::<F>
+    }
+    debug_assert_eq!(threads(), 1, "init forks with one thread");
+    const WORDS: usize = 4096;
+    let mut stack = vec![0_u128; WORDS];
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let run = entry(&child);
+    // SAFETY: the child starts at the end of a stack that is aligned, large enough for what callers do, and freed only
+    // after the child let go of this memory, because CLONE_VFORK holds us here until then.
+    let result = unsafe {
+        let top = stack.as_mut_ptr().add(WORDS).cast();
+        libc::clone(run, top, flags, (&raw mut child).cast())
+    };
+    Errno::result(result).map(Pid::from_raw)
+}
+
 /// Does `work` in a process of its own that nobody waits for and that holds nothing of the caller's. For what may
 /// be lost without harm.
 pub fn in_background(work: impl FnOnce()) -> nix::Result<()> {

@@ -4,6 +4,8 @@ use core::arch::{asm, global_asm};
 use core::ffi::{CStr, c_char};
 
 pub const ENOENT: i32 = 2;
+pub const EACCES: i32 = 13;
+pub const ENOTDIR: i32 = 20;
 pub const EINVAL: i32 = 22;
 
 #[cfg(target_arch = "x86_64")]
@@ -20,6 +22,7 @@ mod number {
     pub const SECCOMP: usize = 317;
     pub const CHDIR: usize = 80;
     pub const FCNTL: usize = 72;
+    pub const FACCESSAT: usize = 269;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -36,6 +39,7 @@ mod number {
     pub const SECCOMP: usize = 277;
     pub const CHDIR: usize = 49;
     pub const FCNTL: usize = 25;
+    pub const FACCESSAT: usize = 48;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -80,9 +84,10 @@ pub fn write(fd: i32, bytes: &[u8]) {
     call(number::WRITE, [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0]);
 }
 
+const AT_FDCWD: isize = -100;
+
 /// Opens with O_CLOEXEC and the given flags.
 pub fn open(path: &CStr, flags: usize) -> Result<i32, i32> {
-    const AT_FDCWD: isize = -100;
     const O_CLOEXEC: usize = 0o2_000_000;
     checked(call(number::OPENAT, [AT_FDCWD as usize, path.as_ptr() as usize, flags | O_CLOEXEC, 0]))
         .map(|fd| fd as i32)
@@ -95,6 +100,17 @@ pub fn close(fd: i32) {
 /// Returns only on failure.
 pub fn execve(program: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> i32 {
     checked(call(number::EXECVE, [program as usize, argv as usize, envp as usize, 0])).err().unwrap_or(EINVAL)
+}
+
+/// Whether something is at `path`, links followed.
+pub fn exists(path: &CStr) -> bool {
+    call(number::FACCESSAT, [AT_FDCWD as usize, path.as_ptr() as usize, 0, 0]) == 0
+}
+
+/// Nobody may trace this process or look at its descriptors, until it runs a program (prctl(2), PR_SET_DUMPABLE).
+pub fn set_undumpable() {
+    const PR_SET_DUMPABLE: usize = 4;
+    call(number::PRCTL, [PR_SET_DUMPABLE, 0, 0, 0]);
 }
 
 pub fn ids() -> (u32, u32) {

@@ -6,10 +6,10 @@
 use core::ffi::{CStr, c_char};
 
 use crate::kernel::{self, Arguments, exit};
-use crate::text::{Text};
+use crate::path::{self, Failure};
+use crate::text::{Pointers, Text};
 
 const O_WRONLY: usize = 1;
-const MAX_POINTERS: usize = 4096;
 
 /// What a command line asked for.
 struct Request {
@@ -185,7 +185,7 @@ fn run(name: &[u8], arguments: &Arguments, request: &Request, uid: u32, gid: u32
         }
         index += 1;
     }
-    envp.inherit(arguments.environment(), arguments);
+    envp.extend(arguments.environment(), is_inherited);
 
     if request.login && kernel::chdir(c"/root".as_ptr()).is_err() {
         let _ = kernel::chdir(c"/".as_ptr());
@@ -221,81 +221,23 @@ fn run(name: &[u8], arguments: &Arguments, request: &Request, uid: u32, gid: u32
     }
 }
 
-/// execvp(3) without the library: through PATH unless the command has a slash.
+/// Becomes the command, as execvp(3).
 fn search(name: &[u8], command: &[u8], argv: *const *const c_char, envp: *const *const c_char, path: Option<&CStr>) -> ! {
-    let mut file = Text::<4200>::new();
-    let mut worst = kernel::ENOENT;
-    let folders = path.map_or(&b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"[..], CStr::to_bytes);
-    for folder in folders.split(|byte| *byte == b':') {
-        file.clear();
-        if command.contains(&b'/') {
-            file.add(command);
-        } else {
-            file.add(if folder.is_empty() { b"." } else { folder }).add(b"/").add(command);
-        }
-        let Some(program) = file.c_str() else { continue };
-        // Our own folder comes first in PATH; `sudo sudo …` is fine, it is root already.
-        let errno = kernel::execve(program.as_ptr(), argv, envp);
-        if errno != kernel::ENOENT {
-            worst = errno;
-        }
-        if command.contains(&b'/') {
-            break;
-        }
-    }
-    if worst == kernel::ENOENT {
-        fail(&[name, b": ", command, b": command not found"], 127);
-    }
-    fail(&[name, b": ", command, b": cannot be executed"], 126)
-}
-
-/// A null-terminated array of C strings.
-struct Pointers {
-    pointers: [*const c_char; MAX_POINTERS],
-    len: usize,
-}
-
-impl Pointers {
-    const fn new() -> Self {
-        Self { pointers: [core::ptr::null(); MAX_POINTERS], len: 0 }
-    }
-
-    fn push(&mut self, pointer: *const c_char) {
-        if self.len + 1 >= MAX_POINTERS {
-            fail(&[b"sudo: more than 4,000 arguments or variables"], 125);
-        }
-        self.pointers[self.len] = pointer;
-        self.len += 1;
-    }
-
-    fn set(&mut self, index: usize, pointer: *const c_char) {
-        self.pointers[index] = pointer;
-    }
-
-    /// Adds the caller's variables but those that root has of its own.
-    fn inherit(&mut self, mut envp: *const *const c_char, _: &Arguments) {
-        const REPLACED: [&[u8]; 7] =
-            [b"HOME=", b"USER=", b"LOGNAME=", b"MAIL=", b"SUDO_USER=", b"SUDO_UID=", b"SUDO_GID="];
-        loop {
-            // SAFETY: envp is null-terminated; each pointer before the null is a C string.
-            let entry = unsafe { *envp };
-            if entry.is_null() {
-                return;
-            }
-            let text = unsafe { CStr::from_ptr(entry) }.to_bytes();
-            if !REPLACED.iter().any(|name| text.starts_with(name)) && !text.starts_with(b"APT_CONFIG=") {
-                self.push(entry);
-            }
-            envp = unsafe { envp.add(1) };
-        }
-    }
-
-    const fn as_ptr(&self) -> *const *const c_char {
-        self.pointers.as_ptr()
+    // Our own folder comes first in PATH; `sudo sudo …` is fine, it is root already.
+    match path::look_up(command, path, |file| kernel::execve(file.as_ptr(), argv, envp)) {
+        Failure::Lookup(kernel::ENOENT) => fail(&[name, b": ", command, b": command not found"], 127),
+        _ => fail(&[name, b": ", command, b": cannot be executed"], 126),
     }
 }
 
-fn fail(words: &[&[u8]], status: i32) -> ! {
+/// False for variables that root has of its own.
+fn is_inherited(entry: &[u8]) -> bool {
+    const REPLACED: [&[u8]; 8] =
+        [b"HOME=", b"USER=", b"LOGNAME=", b"MAIL=", b"SUDO_USER=", b"SUDO_UID=", b"SUDO_GID=", b"APT_CONFIG="];
+    !REPLACED.iter().any(|name| entry.starts_with(name))
+}
+
+pub fn fail(words: &[&[u8]], status: i32) -> ! {
     for word in words {
         kernel::write(2, word);
     }

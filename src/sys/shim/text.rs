@@ -1,6 +1,10 @@
 //! Bytes without a library: names, numbers, and C strings put together in a fixed buffer.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
+
+use crate::root::fail;
+
+const MAX_POINTERS: usize = 4096;
 
 pub fn base_name(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
@@ -56,5 +60,50 @@ impl<const N: usize> Text<N> {
     pub fn c_str(&mut self) -> Option<&CStr> {
         *self.bytes.get_mut(self.len)? = 0;
         CStr::from_bytes_with_nul(&self.bytes[..=self.len]).ok()
+    }
+}
+
+/// A null-terminated array of C strings.
+pub struct Pointers {
+    pointers: [*const c_char; MAX_POINTERS],
+    len: usize,
+}
+
+impl Pointers {
+    pub const fn new() -> Self {
+        Self { pointers: [core::ptr::null(); MAX_POINTERS], len: 0 }
+    }
+
+    pub fn push(&mut self, pointer: *const c_char) {
+        if self.len + 1 >= MAX_POINTERS {
+            fail(&[b"devbox: more than 4,000 arguments or variables"], 125);
+        }
+        self.pointers[self.len] = pointer;
+        self.len += 1;
+    }
+
+    pub fn set(&mut self, index: usize, pointer: *const c_char) {
+        self.pointers[index] = pointer;
+    }
+
+    /// Adds those of a null-terminated array that `wanted` wants.
+    pub fn extend(&mut self, mut array: *const *const c_char, wanted: impl Fn(&[u8]) -> bool) {
+        loop {
+            // SAFETY: the array is null-terminated; each pointer before the null is a C string.
+            let entry = unsafe { *array };
+            if entry.is_null() {
+                return;
+            }
+            // SAFETY: as above.
+            if wanted(unsafe { CStr::from_ptr(entry) }.to_bytes()) {
+                self.push(entry);
+            }
+            // SAFETY: the null was not reached.
+            array = unsafe { array.add(1) };
+        }
+    }
+
+    pub const fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
     }
 }
