@@ -19,6 +19,27 @@ use crate::ui::{self, Ui};
 /// devbox itself failed. The codes above it belong to the command in the box (126, 127, 128+n).
 pub const OURS: u8 = 125;
 
+/// The exit code of this process. The standard library's can't be read again, and `main` is ours ([`crate::sys::entry`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExitCode(u8);
+
+impl ExitCode {
+    /// All is well.
+    pub const SUCCESS: Self = Self(0);
+}
+
+impl From<u8> for ExitCode {
+    fn from(code: u8) -> Self {
+        Self(code)
+    }
+}
+
+impl From<ExitCode> for u8 {
+    fn from(code: ExitCode) -> Self {
+        code.0
+    }
+}
+
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

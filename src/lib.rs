@@ -28,23 +28,27 @@ pub mod cmd;
 pub mod error;
 pub mod ui;
 
+use crate::error::ExitCode;
 use std::ffi::OsString;
-use std::process::ExitCode;
 
-/// Runs the command line and gives the process's exit code.
-pub fn run() -> ExitCode {
+/// Runs the command line, program name first, and gives the process's exit code.
+pub fn run(argv: &[OsString]) -> u8 {
     std::panic::set_hook(Box::new(die));
-    let argv: Vec<OsString> = std::env::args_os().collect();
-    if let Some(answer) = cli::completion::answer(&argv) {
+    answer(argv).into()
+}
+
+fn answer(argv: &[OsString]) -> ExitCode {
+    if let Some(answer) = cli::completion::answer(argv) {
         // whoever asked and went away has no use for a message
         let _ = ui::Ui::new(ui::Color::Never, true, false, false).raw(answer.as_bytes());
         return ExitCode::SUCCESS;
     }
-    let cli = match cli::Cli::read(&argv) {
+    let cli = match cli::Cli::read(argv) {
         Ok(cli) => cli,
-        Err(answer) => return ui::usage(&answer, cli::color(&argv)),
+        Err(answer) => return ui::usage(&answer, cli::color(argv)),
     };
-    let ui = ui::Ui::new(cli.color, cli.quiet, cli.verbose, cli.yes);
+    let cli::Everywhere { quiet, verbose, yes, color } = cli.everywhere;
+    let ui = ui::Ui::new(color, quiet, verbose, yes);
     cmd::dispatch(cli, &ui).unwrap_or_else(|error| {
         error.report(&ui);
         ExitCode::from(error.exit_code())

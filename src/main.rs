@@ -1,5 +1,5 @@
-//! The `devbox` command: turns the library's answer into an exit code, nothing else.
+//! The `devbox` command: the library's answer is its exit code, nothing else.
 
-fn main() -> std::process::ExitCode {
-    devbox::run()
-}
+#![no_main]
+
+devbox::entry!(devbox::run);

@@ -1,6 +1,6 @@
 //! `devbox completions SHELL`: prints the shell's script.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 
 use crate::cli::CompletionsArgs;
 use crate::error::Error;

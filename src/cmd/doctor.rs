@@ -1,6 +1,6 @@
 //! `devbox doctor`: what this machine lacks, and the command that mends it.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 
 use crate::cli::{Format, ListArgs};
 use crate::dirs::Dirs;

@@ -1,6 +1,6 @@
 //! `devbox enter`: a shell in a box.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 
 use super::accepted;
 use super::opening::Opening;

@@ -1,6 +1,6 @@
 //! `devbox images`: what the store holds.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 use std::time::SystemTime;
 
 use serde::Serialize;

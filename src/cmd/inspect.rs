@@ -1,7 +1,7 @@
 //! `devbox inspect`: all that is known about a box.
 
+use crate::error::ExitCode;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use serde::Serialize;
 

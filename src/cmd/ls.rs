@@ -1,6 +1,6 @@
 //! `devbox ls`: the boxes there are.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 
 use serde::Serialize;
 

@@ -1,8 +1,8 @@
 //! `devbox man`: the manual, made from the definitions of the command line.
 
+use crate::error::ExitCode;
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use clap_mangen::Man;

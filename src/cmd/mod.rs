@@ -17,9 +17,8 @@ mod run;
 mod stop;
 mod trust;
 
-use std::fs;
+use crate::error::ExitCode;
 use std::path::Path;
-use std::process::ExitCode;
 
 use crate::cli::{Cli, PlanFlags, Verb};
 use crate::dirs::{self, Dirs};
@@ -30,7 +29,7 @@ use crate::probe;
 use crate::profile::{self, Found, Selector};
 use crate::session::Boxes;
 use crate::store::Store;
-use crate::sys::process;
+use crate::sys::{fd, process};
 use crate::ui::Ui;
 
 /// Carries out one command line and gives the process's exit code.
@@ -89,7 +88,7 @@ fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, mut flags: PlanFlags) -> 
     host.subordinate_ids = may_need_many_ids(&found, &flags) && probe::has_subordinate_ids();
     let lookup = |name: &str| dirs::variable(name)?.into_string().ok();
     let plan = crate::plan::make(&found, &flags, &host, &lookup)?;
-    let real = |path: &Path| fs::canonicalize(path).ok();
+    let real = |path: &Path| fd::real_path(path).ok();
     let reaches = crate::plan::trust::reaches(&plan, &found, &host, &real)?;
     Ok(Planned { plan, host, reaches })
 }

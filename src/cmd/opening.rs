@@ -1,14 +1,14 @@
 //! From a plan to a session's exit code: the box is joined when it runs, started when it does not, made when it is
 //! not there, its image fetched when it is missing. `enter` and `run` differ in what they ask for, no more.
 
+use crate::error::ExitCode;
 use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::dirs::{self, Dirs};
+use crate::dirs::Dirs;
 use crate::error::Error;
 use crate::idmap::{self, IdMap, IdMaps};
 use crate::oci::config::ImageConfig;
@@ -18,7 +18,8 @@ use crate::oci::reference::Reference;
 use crate::plan::resolve::{Accounts, Ask, ImageDefaults, Program, Resolved, resolve};
 use crate::plan::{Host, Ids, Image, Origin, Plan, User};
 use crate::profile::PROJECT_FILE;
-use crate::rootfs::{self, Caller, ForeignOwner, Wanted, lookup};
+use crate::rootfs::lookup::Merged;
+use crate::rootfs::{self, Caller, ForeignOwner, Wanted};
 use crate::sandbox::Spec;
 use crate::sandbox::wire::{Identity, Open};
 use crate::session::boxes::{Defaults, PATIENCE, pause};
@@ -26,6 +27,7 @@ use crate::session::client::{self, Outcome, attend, c_string};
 use crate::session::start::{fingerprint, start};
 use crate::session::{self, Asked, Boxes, Record};
 use crate::store::Store;
+use crate::sys::entry;
 use crate::ui::Ui;
 use crate::{probe, pull};
 
@@ -218,7 +220,8 @@ impl Opening<'_> {
             _ => {
                 let mut trees = vec![boxes.folder(&record.name)?.join("upper")];
                 trees.extend(self.lowers(record)?);
-                let text = |path| lookup::read_in(&trees, path).unwrap_or_default();
+                let merged = Merged::open(&trees).ok();
+                let text = |path| merged.as_ref().and_then(|merged| merged.read(path)).unwrap_or_default();
                 (text("etc/passwd"), text("etc/group"))
             }
         };
@@ -295,7 +298,7 @@ impl Opening<'_> {
             own_network: self.plan.network == crate::plan::Network::None,
             fingerprint: fingerprint(&self.plan),
         };
-        let started = start(boxes, name, lock, &spec, open.clone(), dirs::arguments_length())?;
+        let started = start(boxes, name, lock, &spec, open.clone(), entry::arguments_length())?;
         let begun = |_| {
             if fresh {
                 boxes.mark_started(name);

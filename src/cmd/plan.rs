@@ -1,6 +1,6 @@
 //! `devbox plan`: what would be done.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 
 use serde::Serialize;
 

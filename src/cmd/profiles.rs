@@ -1,6 +1,6 @@
 //! `devbox profiles`: what can be named, and where it comes from.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 
 use crate::cli::{Format, ListArgs};
 use crate::dirs::{self, Dirs};

@@ -1,6 +1,6 @@
 //! `devbox pull`: fetches images. The digests go to standard output, all else is said beside it.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 
 use crate::cli::PullArgs;
 use crate::dirs::Dirs;

@@ -1,6 +1,6 @@
 //! `devbox rm`: boxes and all that is in them.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 use std::time::Duration;
 
 use super::full_maps;

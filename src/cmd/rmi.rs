@@ -1,9 +1,9 @@
 //! `devbox rmi`: takes images away. What boxes stand on stays.
 
+use crate::error::ExitCode;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 
 use serde::Deserialize;
 

@@ -1,6 +1,6 @@
 //! `devbox run`: a command in a box.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 
 use super::accepted;
 use super::opening::Opening;

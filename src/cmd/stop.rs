@@ -1,6 +1,6 @@
 //! `devbox stop`: ends boxes and every session in them.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 use std::time::Duration;
 
 use crate::cli::StopArgs;

@@ -7,8 +7,10 @@
 
 use nix::errno::Errno;
 
+pub mod entry;
 pub mod fakeroot;
 pub mod fd;
+mod math;
 pub mod mount;
 pub mod process;
 pub mod shim;

@@ -11,9 +11,9 @@ mod escape;
 mod progress;
 mod table;
 
+use crate::error::ExitCode;
 use std::error::Error as StdError;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indicatif::{HumanBytes, HumanDuration};
