@@ -103,8 +103,9 @@ impl Dirs {
     }
 }
 
-/// Makes `path` (and its parents) mode 0700 if it is missing, and refuses it when it is not the caller's own.
-pub fn ensure_private(path: &Path) -> Result<(), Error> {
+/// Makes `path` (and its parents) mode 0700 if it is missing, and refuses it when it is not the caller's own. Gives its
+/// permission bits.
+pub fn ensure_private(path: &Path) -> Result<u32, Error> {
     let not_private = |why| Error::NotPrivate { path: path.to_owned(), why };
     match fs::symlink_metadata(path) {
         Ok(found) if !found.is_dir() => Err(not_private("it is not a folder")),
@@ -112,11 +113,12 @@ pub fn ensure_private(path: &Path) -> Result<(), Error> {
             Err(not_private("it belongs to another user"))
         }
         Ok(found) if found.mode() & 0o022 != 0 => Err(not_private("others may write to it")),
-        Ok(_) => Ok(()),
+        Ok(found) => Ok(found.mode() & 0o7777),
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
+            .map(|()| 0o700)
             .map_err(|source| Error::Create { path: path.to_owned(), source }),
         Err(source) => Err(Error::Create { path: path.to_owned(), source }),
     }
@@ -124,7 +126,7 @@ pub fn ensure_private(path: &Path) -> Result<(), Error> {
 
 /// Makes the empty file `path` in a private folder.
 pub fn mark(path: &Path) -> Result<(), Error> {
-    path.parent().map_or(Ok(()), ensure_private)?;
+    path.parent().map_or(Ok(0), ensure_private)?;
     fs::write(path, "").map_err(|source| Error::Create { path: path.to_owned(), source })
 }
 
@@ -141,9 +143,4 @@ pub fn variables<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeMap<Strin
 /// The folder the caller stands in.
 pub fn current() -> io::Result<PathBuf> {
     std::env::current_dir()
-}
-
-/// Length of the process's argument strings with their NULs.
-pub fn arguments_length() -> usize {
-    std::env::args_os().map(|argument| argument.len() + 1).sum()
 }

@@ -10,6 +10,10 @@ use crate::idmap;
 use crate::oci::platform::Platform;
 use crate::plan::Host;
 use crate::plan::host::VARIABLES;
+use crate::sys::fd;
+
+/// Larger user databases than this are asked through the C library.
+const MAX_PASSWD: usize = 16 << 20;
 
 /// Why the facts can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +76,7 @@ pub fn host(dirs: &Dirs) -> Result<Host, Error> {
         uid: system.uid,
         gid: nix::unistd::getegid().as_raw(),
         user,
-        real_home: fs::canonicalize(&dirs.home).unwrap_or_else(|_| dirs.home.clone()),
+        real_home: fd::real_path(&dirs.home).unwrap_or_else(|_| dirs.home.clone()),
         home: dirs.home.clone(),
         shell,
         cwd: dirs::current().map_err(Error::CurrentFolder)?,
@@ -94,8 +98,8 @@ impl System {
     /// The caller's account: from `/etc/passwd`, and from the other sources of the C library only when it is
     /// not there, for those are slow to ask.
     pub(super) fn account(&self) -> Option<Account> {
-        let text = self.text("/etc/passwd").unwrap_or_default();
-        if let Some(account) = in_passwd(&text, self.uid) {
+        let text = fd::read_small(&self.path("/etc/passwd"), MAX_PASSWD).unwrap_or_default();
+        if let Some(account) = in_passwd(&String::from_utf8_lossy(&text), self.uid) {
             return Some(account);
         }
         let user = nix::unistd::User::from_uid(self.uid.into()).ok().flatten()?;

@@ -100,7 +100,7 @@ pub(super) fn runtime(dirs: &Dirs) -> Check {
         return Check::fail(NAME, found, "log in through systemd-logind, or unset XDG_RUNTIME_DIR");
     }
     match dirs::ensure_private(existing) {
-        Ok(()) => Check::pass(NAME, format!("{place} is private")),
+        Ok(_) => Check::pass(NAME, format!("{place} is private")),
         Err(error) => Check::fail(NAME, error.to_string(), error.hint().unwrap_or_default()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use super::error::Error;
 use super::nearest::nearest;
 use super::{Found, Image, Origin, PROJECT_FILE, Selector, grammar, merge};
 use crate::dirs::Dirs;
+use crate::sys::fd;
 
 /// Longest profile there may be.
 const MAX_BYTES: u64 = 1 << 20;
@@ -269,7 +270,7 @@ fn of_file(text: String, path: &Path, cwd: &Path) -> Text {
 /// `path` with its folder's links and dots worked out, so that a file has one origin however it is named. The
 /// file's own name stays, for it says whether this is a project's.
 fn without_links(path: &Path) -> PathBuf {
-    let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
+    let folder = path.parent().and_then(|folder| fd::real_path(folder).ok());
     folder.zip(path.file_name()).map_or_else(|| path.to_owned(), |(folder, name)| folder.join(name))
 }
 
@@ -294,8 +295,7 @@ fn read(path: &Path) -> Result<Option<(String, u32)>, Error> {
         return Err(unfit("is larger than 1 MiB"));
     }
     // it may grow while it is read
-    let mut bytes = Vec::with_capacity(facts.len() as usize + 1);
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = fd::read_from(&file, MAX_BYTES as usize).map_err(failed)?;
     let text = String::from_utf8(bytes).map_err(|_| unfit("is not UTF-8 text"))?;
     Ok(Some((text, facts.uid())))
 }

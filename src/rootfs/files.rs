@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::plan::{Home, Network, Plan};
 
-use super::{Wanted, lookup};
+use super::Wanted;
+use super::lookup::Merged;
 use crate::sys::fd;
 
 /// The host's `/etc/hosts` with the box's own name; loopback alone without a network. None when it is unreadable.
@@ -41,18 +42,18 @@ pub(super) fn containerenv(plan: &Plan) -> Vec<u8> {
 }
 
 /// Lines for the image's `/etc/passwd` and `/etc/group` that name the caller, where no line has its id or name.
-pub(super) fn accounts(wanted: &Wanted<'_>) -> Vec<(CString, Vec<u8>)> {
+pub(super) fn accounts(wanted: &Wanted<'_>, merged: &Merged) -> Vec<(CString, Vec<u8>)> {
     let caller = wanted.caller;
     let home = match wanted.plan.home {
         Home::None | Home::Private | Home::Host => caller.home.display(),
     };
-    let shell = if lookup::exists(wanted, "bin/bash") { "/bin/bash" } else { "/bin/sh" };
+    let shell = if merged.exists("bin/bash") { "/bin/bash" } else { "/bin/sh" };
     let passwd = format!("{}:x:{}:{}::{home}:{shell}\n", caller.name, caller.uid, caller.gid);
     let group = format!("{}:x:{}:\n", caller.name, caller.gid);
     [("passwd", c"/etc/passwd", caller.uid, passwd), ("group", c"/etc/group", caller.gid, group)]
         .into_iter()
         .filter_map(|(file, path, id, line)| {
-            let text = lookup::read(wanted, &format!("etc/{file}"))?;
+            let text = merged.read(&format!("etc/{file}"))?;
             addition(&text, &caller.name, id, &line).map(|addition| (path.to_owned(), addition))
         })
         .collect()

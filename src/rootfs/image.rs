@@ -6,7 +6,8 @@ use crate::mount::{Op, Overlay, Root, c_path};
 use crate::plan::Network;
 use crate::sys::shim;
 
-use super::{Error, Layout, Wanted, bind, files, lookup, tmpfs};
+use super::lookup::Merged;
+use super::{Error, Layout, Wanted, bind, files, tmpfs};
 
 pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
     // Layers by short names, relative to the store's folder of layers.
@@ -80,8 +81,13 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
 
 /// What is written into the box once.
 fn first_start(wanted: &Wanted<'_>, ops: &mut Vec<Op>) -> Result<(), Error> {
+    let merged = Merged::of(wanted).map_err(|errno| Error::File {
+        what: "open",
+        path: wanted.folder.join("upper"),
+        source: errno.into(),
+    })?;
     // Not bound over the image's own, which is often a link to a zone that programs ask for by name.
-    if files::local_time().is_some() && lookup::exists(wanted, "etc") {
+    if files::local_time().is_some() && merged.exists("etc") {
         let (to, at) = (c"/run/devbox/localtime".into(), c"/etc/localtime".into());
         ops.push(Op::Link { to, at, replace: true });
     }
@@ -89,7 +95,7 @@ fn first_start(wanted: &Wanted<'_>, ops: &mut Vec<Op>) -> Result<(), Error> {
         ops.push(Op::Chown { at: c_path(&owner.path)?, uid: owner.uid, gid: owner.gid, mode: owner.mode });
     }
     if wanted.account {
-        for (at, content) in files::accounts(wanted) {
+        for (at, content) in files::accounts(wanted, &merged) {
             ops.push(Op::Append { at, content });
         }
     }

@@ -2,130 +2,121 @@
 //! whiteouts, opaque folders and links, by handles.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::Wanted;
+use crate::sys::fd;
 
 /// Links followed on one path, as the kernel does.
 const MAX_LINKS: usize = 40;
 /// Account files are this large at most.
-const MAX_SIZE: u64 = 1 << 20;
+const MAX_SIZE: usize = 1 << 20;
 
-/// Content of the regular file at `path` (relative to the root); none when there is no such file.
-pub(super) fn read(wanted: &Wanted<'_>, path: &str) -> Option<Vec<u8>> {
-    read_in(&trees(wanted), path)
+/// A box's root before it is mounted.
+pub struct Merged {
+    /// Handles of the upper folder and the layers, topmost first.
+    roots: Stack,
 }
 
-/// Whether something is at `path`.
-pub(super) fn exists(wanted: &Wanted<'_>, path: &str) -> bool {
-    matches!(find(&trees(wanted), path), Ok(Some(_)))
-}
+/// The folders that merge into one, topmost first.
+type Stack = Vec<Rc<OwnedFd>>;
 
-/// As `read`, over the folders `trees`, topmost first.
-pub fn read_in(trees: &[impl AsRef<Path>], path: &str) -> Option<Vec<u8>> {
-    let found = find(trees, path).ok().flatten()?;
-    if kind(&found).ok()? != SFlag::S_IFREG {
-        return None;
+impl Merged {
+    /// Opens the folders `trees`, topmost first.
+    pub fn open(trees: impl IntoIterator<Item = impl AsRef<Path>>) -> nix::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let open = |tree: &Path| open(tree, flags, Mode::empty()).map(Rc::new);
+        Ok(Self { roots: trees.into_iter().map(|tree| open(tree.as_ref())).collect::<Result<_, _>>()? })
     }
-    // Through the handle just checked; a FIFO never gets here.
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found));
-    let file = File::open(path).ok()?;
-    let mut content = Vec::new();
-    file.take(MAX_SIZE + 1).read_to_end(&mut content).ok()?;
-    (content.len() as u64 <= MAX_SIZE).then_some(content)
-}
 
-fn trees(wanted: &Wanted<'_>) -> Vec<std::path::PathBuf> {
-    std::iter::once(wanted.folder.join("upper")).chain(wanted.lowers.iter().cloned()).collect()
-}
+    pub(super) fn of(wanted: &Wanted<'_>) -> nix::Result<Self> {
+        Self::open(std::iter::once(wanted.folder.join("upper")).chain(wanted.lowers.iter().cloned()))
+    }
 
-fn find(trees: &[impl AsRef<Path>], path: &str) -> nix::Result<Option<OwnedFd>> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let roots =
-        trees.iter().map(|tree| open(tree.as_ref(), flags, Mode::empty())).collect::<Result<Vec<_>, _>>()?;
-    // Folders on the way, each as the stack of handles that merge into it.
-    let mut way: Vec<Vec<OwnedFd>> = vec![copies(&roots)?];
-    let mut rest: VecDeque<Vec<u8>> = components(path.as_bytes()).collect();
-    let mut links = 0;
-    while let Some(name) = rest.pop_front() {
-        if name == b".." {
-            if way.len() > 1 {
+    /// Content of the regular file at `path` (relative to the root); none when there is no such file.
+    pub fn read(&self, path: &str) -> Option<Vec<u8>> {
+        match self.find(path) {
+            // Through the handle just checked; a FIFO never gets here.
+            Ok(Entry::Other(found, SFlag::S_IFREG)) => fd::read_handle(found.as_fd(), MAX_SIZE).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether something is at `path`.
+    pub fn exists(&self, path: &str) -> bool {
+        !matches!(self.find(path), Ok(Entry::None) | Err(_))
+    }
+
+    fn find(&self, path: &str) -> nix::Result<Entry> {
+        // Folders on the way below the root.
+        let mut way: Vec<Stack> = Vec::new();
+        let mut rest: VecDeque<Vec<u8>> = components(path.as_bytes()).collect();
+        let mut links = 0;
+        while let Some(name) = rest.pop_front() {
+            if name == b".." {
                 way.pop();
+                continue;
             }
-            continue;
+            match entry(way.last().unwrap_or(&self.roots), &name)? {
+                Entry::Folder(stack) => way.push(stack),
+                Entry::Other(found, SFlag::S_IFLNK) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Ok(Entry::None);
+                    }
+                    let target = readlinkat(&found, "")?;
+                    if target.as_bytes().starts_with(b"/") {
+                        way.clear();
+                    }
+                    for part in components(target.as_bytes()).collect::<Vec<_>>().into_iter().rev() {
+                        rest.push_front(part);
+                    }
+                }
+                found @ Entry::Other(..) if rest.is_empty() => return Ok(found),
+                _ => return Ok(Entry::None),
+            }
         }
-        let Some(stack) = way.last() else { return Ok(None) };
-        match entry(stack, &name)? {
-            Entry::None => return Ok(None),
-            Entry::Folder(stack) => way.push(stack),
-            Entry::Other(found) if rest.is_empty() && kind(&found)? != SFlag::S_IFLNK => {
-                return Ok(Some(found));
-            }
-            Entry::Other(found) if kind(&found)? == SFlag::S_IFLNK => {
-                links += 1;
-                if links > MAX_LINKS {
-                    return Ok(None);
-                }
-                let target = readlinkat(&found, "")?;
-                let target = std::os::unix::ffi::OsStrExt::as_bytes(&*target);
-                if target.starts_with(b"/") {
-                    way.truncate(1);
-                }
-                for part in components(target).collect::<Vec<_>>().into_iter().rev() {
-                    rest.push_front(part);
-                }
-            }
-            Entry::Other(_) => return Ok(None),
-        }
+        Ok(Entry::Folder(way.pop().unwrap_or_else(|| self.roots.clone())))
     }
-    Ok(way.pop().and_then(|mut stack| if stack.is_empty() { None } else { Some(stack.swap_remove(0)) }))
 }
 
 enum Entry {
     None,
-    Folder(Vec<OwnedFd>),
-    Other(OwnedFd),
+    Folder(Stack),
+    Other(OwnedFd, SFlag),
 }
 
 /// One name in a merged folder.
-fn entry(stack: &[OwnedFd], name: &[u8]) -> nix::Result<Entry> {
-    let mut folders = Vec::new();
+fn entry(stack: &Stack, name: &[u8]) -> nix::Result<Entry> {
+    let mut folders = Stack::new();
     for folder in stack {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let found = match openat(folder, name, flags, Mode::empty()) {
             Err(Errno::ENOENT) => continue,
             result => result?,
         };
-        match kind(&found)? {
+        match SFlag::from_bits_truncate(fstat(&found)?.st_mode & libc::S_IFMT) {
             SFlag::S_IFDIR => {
-                let opaque = crate::sys::fd::has_xattr(&found, c"user.overlay.opaque", b"y");
-                folders.push(found);
+                let opaque = fd::has_xattr(&found, c"user.overlay.opaque", b"y");
+                folders.push(Rc::new(found));
                 if opaque {
                     break;
                 }
             }
             // A whiteout, or a file below a folder of an upper layer: nothing further down counts.
             SFlag::S_IFCHR => break,
-            _ if folders.is_empty() => return Ok(Entry::Other(found)),
+            kind if folders.is_empty() => return Ok(Entry::Other(found, kind)),
             _ => break,
         }
     }
     Ok(if folders.is_empty() { Entry::None } else { Entry::Folder(folders) })
-}
-
-fn kind(found: &OwnedFd) -> nix::Result<SFlag> {
-    Ok(SFlag::from_bits_truncate(fstat(found.as_fd())?.st_mode & libc::S_IFMT))
-}
-
-fn copies(handles: &[OwnedFd]) -> nix::Result<Vec<OwnedFd>> {
-    handles.iter().map(nix::unistd::dup).collect()
 }
 
 fn components(path: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {

@@ -101,16 +101,20 @@ impl Boxes {
             }
             read => read.map_err(at("read", &path))?,
         };
-        let damaged = |why: String| Error::Record { name: name.to_owned(), why };
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
         }
-        let found: Versioned = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-        if found.version > VERSION {
-            return Err(Error::NewerRecord(name.to_owned()));
+        let newer = || Error::NewerRecord(name.to_owned());
+        match serde_json::from_slice::<Record>(&text) {
+            Ok(record) if record.version > VERSION => Err(newer()),
+            Ok(record) => Ok(Some(record)),
+            // a newer one may have lost what we need, but not this
+            Err(error) => match serde_json::from_slice::<Versioned>(&text) {
+                Ok(found) if found.version > VERSION => Err(newer()),
+                _ => Err(Error::Record { name: name.to_owned(), why: error.to_string() }),
+            },
         }
-        serde_json::from_slice(&text).map(Some).map_err(|error| damaged(error.to_string()))
     }
 
     /// Like `load`, and an error when there is no such box.
@@ -226,8 +230,11 @@ impl Boxes {
 
     /// Connects to a running box; none when it does not run.
     pub fn connect(&self, name: &str) -> Result<Option<UnixStream>, Error> {
-        let Some(runtime) = self.open_runtime()? else { return Ok(None) };
-        match UnixStream::connect(socket_path(&runtime, name)) {
+        let address = match Address::of(&self.runtime, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            address => address.map_err(at("open", &self.runtime))?,
+        };
+        match UnixStream::connect(&address.path) {
             Ok(stream) => Ok(Some(stream)),
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
@@ -241,13 +248,12 @@ impl Boxes {
     /// Listens in the name of a box whose lock the caller holds.
     pub(super) fn listen(&self, name: &str) -> Result<OwnedFd, Error> {
         dirs::ensure_private(&self.runtime)?;
-        let runtime = self.open_runtime()?.ok_or_else(|| Error::NoSuchBox(name.to_owned()))?;
-        let path = socket_path(&runtime, name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("replace", &path)(error)),
+        let Address { path, .. } = &Address::of(&self.runtime, name).map_err(at("open", &self.runtime))?;
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("replace", path)(error)),
             _ => {}
         }
-        let listener = std::os::unix::net::UnixListener::bind(&path).map_err(at("listen at", &path))?;
+        let listener = std::os::unix::net::UnixListener::bind(path).map_err(at("listen at", path))?;
         Ok(listener.into())
     }
 
@@ -335,18 +341,25 @@ impl Boxes {
             }
         }
     }
+}
 
-    /// The folder of the sockets, as a handle: socket addresses hold 107 bytes (unix(7)), folders may be longer.
-    fn open_runtime(&self) -> Result<Option<File>, Error> {
-        match OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC)
-            .open(&self.runtime)
-        {
-            Ok(folder) => Ok(Some(folder)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(at("open", &self.runtime)(error)),
+/// Where a box's socket is. Addresses hold 107 bytes (unix(7)); a longer path is shortened by a handle on its folder.
+struct Address {
+    path: PathBuf,
+    _folder: Option<File>,
+}
+
+impl Address {
+    fn of(runtime: &Path, name: &str) -> io::Result<Self> {
+        use std::os::fd::AsRawFd;
+        let path = runtime.join(format!("{name}.sock"));
+        if path.as_os_str().len() <= 107 {
+            return Ok(Self { path, _folder: None });
         }
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        let folder = OpenOptions::new().read(true).custom_flags(flags).open(runtime)?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}.sock", folder.as_raw_fd()));
+        Ok(Self { path, _folder: Some(folder) })
     }
 }
 
@@ -372,11 +385,6 @@ pub fn check_name(name: &str) -> Result<(), Error> {
 pub fn pause(began: Instant) {
     let wait = (began.elapsed() / 8).clamp(Duration::from_micros(500), Duration::from_millis(50));
     std::thread::sleep(wait);
-}
-
-fn socket_path(runtime: &File, name: &str) -> PathBuf {
-    use std::os::fd::AsRawFd;
-    PathBuf::from(format!("/proc/self/fd/{}/{name}.sock", runtime.as_raw_fd()))
 }
 
 #[cfg(test)]

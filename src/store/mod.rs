@@ -21,12 +21,13 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::dirs;
 use crate::oci::digest::Digest;
+use crate::sys::fd;
 
 mod archive;
 mod collect;
@@ -76,20 +77,19 @@ impl Store {
     ///
     /// Refuses a folder that is another user's or writable by others, and a layout newer than ours.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        dirs::ensure_private(root).map_err(Error::NotPrivate)?;
-        if fs::symlink_metadata(root).at("look at", root)?.mode() & 0o077 != 0 {
+        if dirs::ensure_private(root).map_err(Error::NotPrivate)? & 0o077 != 0 {
             fs::set_permissions(root, fs::Permissions::from_mode(0o700)).at("restrict", root)?;
         }
         let store = Self { root: root.to_owned(), boot_id: OnceLock::new() };
         let path = root.join("version");
-        let text = match fs::read_to_string(&path) {
+        let text = match fd::read_small(&path, 4096) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 store.create()?;
                 return Ok(store);
             }
             read => read.at("read", &path)?,
         };
-        match text.trim_end().parse() {
+        match String::from_utf8_lossy(&text).trim_end().parse() {
             Ok(VERSION) => Ok(store),
             Ok(found) if found > VERSION => Err(Error::Newer { root: root.to_owned(), found }),
             _ => Err(Error::Damaged { path, why: "it holds no version we know".into() }),

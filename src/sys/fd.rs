@@ -212,25 +212,39 @@ fn failed(call: &'static str, name: &[u8], errno: Errno) -> Error {
     Error { call, args: if name.is_empty() { String::new() } else { format!("\"{args}\"") }, errno }
 }
 
+/// The path of what `path` leads to, links followed: as realpath(3), but in three calls however deep it is.
+pub fn real_path(path: &std::path::Path) -> std::io::Result<std::path::PathBuf> {
+    let handle = nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let found = nix::fcntl::readlink(format!("/proc/self/fd/{}", handle.as_raw_fd()).as_str())?;
+    // what the kernel appends to a path that is gone, and what may be a name
+    if found.as_encoded_bytes().ends_with(b" (deleted)") { path.canonicalize() } else { Ok(found.into()) }
+}
+
 /// Reads a small file of the kernel's or of ours: one open, mostly one read. Over `limit` bytes is EFBIG.
 pub fn read_small(path: &std::path::Path, limit: usize) -> std::io::Result<Vec<u8>> {
-    let file = nix::fcntl::open(
-        path,
-        OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK,
-        Mode::empty(),
-    )?;
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    read_from(nix::fcntl::open(path, flags, Mode::empty())?, limit)
+}
+
+/// Reads the small regular file that an `O_PATH` handle stands for, by its name below `/proc`.
+pub fn read_handle(handle: BorrowedFd<'_>, limit: usize) -> std::io::Result<Vec<u8>> {
+    read_small(format!("/proc/self/fd/{}", handle.as_raw_fd()).as_ref(), limit)
+}
+
+/// Reads an open small file from where it stands, as `read_small`.
+pub fn read_from(file: impl AsFd, limit: usize) -> std::io::Result<Vec<u8>> {
     let mut content = vec![0; 4096];
     let mut filled = 0;
     loop {
         let count = nix::unistd::read(&file, &mut content[filled..])?;
         filled += count;
+        if filled > limit {
+            return Err(Errno::EFBIG.into());
+        }
         // A short read is the end of such a file.
         if filled < content.len() {
             content.truncate(filled);
             return Ok(content);
-        }
-        if filled > limit {
-            return Err(Errno::EFBIG.into());
         }
         content.resize(filled * 2, 0);
     }
@@ -251,6 +265,19 @@ pub fn has_xattr(handle: impl AsFd, name: &CStr, value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn real_paths() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().canonicalize().unwrap();
+        for name in ["a", "b (deleted)"] {
+            std::fs::write(folder.join(name), "").unwrap();
+            std::os::unix::fs::symlink(name, folder.join("link")).unwrap();
+            assert_eq!(real_path(&folder.join("./link")).unwrap(), folder.join(name));
+            std::fs::remove_file(folder.join("link")).unwrap();
+        }
+        assert!(real_path(&folder.join("none")).is_err());
+    }
 
     #[test]
     fn links_are_not_followed() {
