@@ -2,11 +2,11 @@
 //!
 //! Only a line that is right as it stands is read here. Help and complaints come from the whole definition.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::Parser;
 
-use super::{Cli, EnterArgs, Everywhere, RunArgs, Verb};
+use super::{Cli, EnterArgs, Everywhere, PlanFlags, RunArgs, Verb};
 
 #[derive(Parser)]
 #[command(disable_help_flag = true)]
@@ -29,6 +29,9 @@ struct Run {
 /// `argv`, program name first, when it is a sound line of `enter` or `run` with the verb at its head.
 pub(super) fn read(argv: &[OsString]) -> Option<Cli> {
     let (verb, line) = (argv.get(1)?, &argv[1..]);
+    if let Some(verb) = without_flags(verb, &argv[2..]) {
+        return Some(Cli { verb, everywhere: Everywhere::default() });
+    }
     if verb == "enter" {
         let Enter { args, everywhere } = Enter::try_parse_from(line).ok()?;
         return Some(Cli { verb: Verb::Enter(args), everywhere });
@@ -36,6 +39,27 @@ pub(super) fn read(argv: &[OsString]) -> Option<Cli> {
     if verb == "run" {
         let Run { args, everywhere } = Run::try_parse_from(line).ok()?;
         return Some(Cli { verb: Verb::Run(args), everywhere });
+    }
+    None
+}
+
+/// The verb, when no flag of ours stands among its words: most lines are so, and need no definition at all.
+fn without_flags(verb: &OsStr, words: &[OsString]) -> Option<Verb> {
+    let is_flag = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
+    if verb == "enter" && words.len() < 2 && !words.iter().any(is_flag) {
+        let target = match words.first() {
+            Some(name) => Some(name.to_str()?.to_owned()),
+            None => None,
+        };
+        return Some(Verb::Enter(EnterArgs { target, plan: PlanFlags::default() }));
+    }
+    if verb == "run" {
+        let words = match words.split_first() {
+            Some((first, rest)) if first == "--" => rest,
+            Some((first, _)) if is_flag(first) => return None,
+            _ => words,
+        };
+        return Some(Verb::Run(RunArgs { words: words.to_vec(), ..RunArgs::default() }));
     }
     None
 }
@@ -48,6 +72,15 @@ mod tests {
     fn both_ways_read_the_same() {
         for (line, is_daily) in [
             ("devbox enter", true),
+            ("devbox enter web", true),
+            ("devbox run", true),
+            ("devbox run web", true),
+            ("devbox run --", true),
+            ("devbox run -- --", true),
+            ("devbox run -- ls -q --rm", true),
+            ("devbox run web ls -q -- x", true),
+            ("devbox run web -- ls -q", true),
+            ("devbox run web --rm -- ls", true),
             ("devbox enter web -q -e A=b -e C --root", true),
             ("devbox enter --color always --yes web", true),
             ("devbox run web -- ls -l --help", true),

@@ -32,7 +32,7 @@ pub struct Cli {
 }
 
 /// Flags that may stand anywhere.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Everywhere {
     /// Print data alone: no notes, no progress; lists print names
     #[arg(short, long, global = true, help_heading = GLOBAL)]
@@ -127,7 +127,7 @@ const RUN_USAGE: &str = "devbox run [OPTIONS] [NAME] [--] [COMMAND [ARG]...]
        devbox run [OPTIONS] --image <REF> [--] [COMMAND [ARG]...]";
 
 /// Arguments of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct RunArgs {
     /// Box or profile, then the command and its arguments
     #[arg(value_name = "WORD", trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
