@@ -75,6 +75,56 @@ fn an_images_traps_are_not_stepped_into() {
     }
 }
 
+/// What a box leaves in itself is used at its next start, and no link of it may lead to the host: the root of the host
+/// would be below `..` if it were kept under the box's.
+#[test]
+fn a_box_plants_no_way_out() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let home = test.path("home");
+    let shown = home.display();
+    let profile = format!(
+        "{}\n[[mounts]]\ntarget = \"/planted/memory\"\nmode = \"tmpfs\"\n\
+         [[mounts]]\nsource = \"data\"\ntarget = \"/planted/made/by/us\"\n\
+         [[mounts]]\nsource = \"file\"\ntarget = \"/planted/file\"\n",
+        fs::read_to_string(test.path("home/work/devbox.toml")).unwrap()
+    );
+    fs::create_dir(home.join("work/data")).unwrap();
+    fs::write(home.join("work/file"), "").unwrap();
+    test.write("home/work/devbox.toml", &profile);
+    let before = listing(&home);
+    for to in ["/", "/..", "/../../..", "/proc/1/root", "/proc/self/cwd/..", &format!("/..{shown}")] {
+        for name in ["memory", "made", "file"] {
+            let plant = format!(
+                "cd /; mkdir -p was; mv planted was/$(cat /proc/sys/kernel/random/uuid) 2>/dev/null; mkdir planted; ln -s {to} planted/{name}; readlink planted/{name}"
+            );
+            let said = test.sh(&plant);
+            assert!(said.code == 0 || said.code == 125, "{name} -> {to}: {said}");
+            // the start that meets the link; where it can't go on it says so
+            let said = test.sh(&format!("touch /found 2>/dev/null; ls -d /..{shown}/work/devbox.toml"));
+            assert!(said.code == 0 || said.code == 125 || said.code == 1, "{name} -> {to}: {said}");
+            assert!(!said.stderr.contains("panicked"), "{said}");
+            assert_eq!(listing(&home), before, "{name} -> {to}");
+            if said.code == 125 {
+                test.devbox(["rm", "-f", "demo"]).output().ok();
+            }
+        }
+    }
+    assert!(!std::path::Path::new("/found").exists());
+}
+
+/// Every path below `folder`.
+fn listing(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let mut all: Vec<_> = entries
+        .flat_map(
+            |path| if path.is_dir() { [vec![path.clone()], listing(&path)].concat() } else { vec![path] },
+        )
+        .collect();
+    all.sort();
+    all
+}
+
 #[test]
 fn a_working_folder_that_is_none() {
     needs!(boxes, images);
