@@ -40,11 +40,13 @@ pub(super) fn spawn(
         let _ = send(connection, &Reply::Failed { step, errno });
         126
     };
-    let pid = process::vfork(child).map_err(|errno| (Step::Request, errno))?;
-    if matches!(open.identity, Identity::Mapped { .. }) {
-        // Memory has this mark, the child shared ours, and a change of ids sets it to what fs.suid_dumpable says.
-        process::set_undumpable().map_err(|errno| (Step::Request, errno))?;
+    let pid = match open.identity {
+        // Between its change of ids and its exec another process of that user could take hold of the child
+        // (fs.suid_dumpable), so its memory must not be ours.
+        Identity::Mapped { .. } => process::fork_into(child),
+        Identity::Root | Identity::Me => process::vfork_into(child),
     }
+    .map_err(|errno| (Step::Request, errno))?;
     Ok(Spawned { pid, master: pair.map(|(master, _)| master) })
 }
 

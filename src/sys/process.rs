@@ -44,14 +44,21 @@ pub fn fork() -> nix::Result<nix::unistd::ForkResult> {
     unsafe { nix::unistd::fork() }
 }
 
-/// A child that runs `child` and ends with the status it gives, unless it becomes a program before. The caller stands
-/// still until then, for the child uses its memory: no page table is copied (vfork(2); the stack of its own is what
-/// makes it sound, as in posix_spawn(3)).
+/// A child that runs `child` and ends with the status it gives, unless it becomes a program before: fork(2).
+pub fn fork_into(mut child: impl FnMut() -> i32) -> nix::Result<Pid> {
+    match fork()? {
+        nix::unistd::ForkResult::Parent { child } => Ok(child),
+        nix::unistd::ForkResult::Child => exit_now(child()),
+    }
+}
+
+/// As `fork_into`, but the caller stands still until the child is a program or gone, for the child uses its memory: no
+/// page table is copied (vfork(2); the stack of its own is what makes it sound, as in posix_spawn(3)).
 ///
 /// `child` must not wait for anything that may not come, and must let go of nothing of the caller's.
-pub fn vfork(mut child: impl FnMut() -> i32) -> nix::Result<Pid> {
+pub fn vfork_into(mut child: impl FnMut() -> i32) -> nix::Result<Pid> {
     extern "C" fn run<F: FnMut() -> i32>(child: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: `vfork` passes its own `child`, which lives in a frame that stands still meanwhile.
+        // SAFETY: `vfork_into` passes its own `child`, which lives in a frame that stands still meanwhile.
         unsafe { (*child.cast::<F>())() }
     }
     fn entry<F: FnMut() -> i32>(_: &F) -> extern "C" fn(*mut libc::c_void) -> libc::c_int {
