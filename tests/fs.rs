@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::unistd::{Gid, Uid};
 
-use crate::harness::{Test, host};
+use crate::harness::registry::Registry;
+use crate::harness::{Image, Packing, Test, host};
 
 /// (what, script, what it prints)
 const VIEW: &[(&str, &str, &str)] = &[
@@ -181,4 +182,42 @@ fn flags_mount_too() {
     let script = "cat /mnt/v/file; touch /mnt/v/x 2>/dev/null || echo refused; pwd";
     let out = test.devbox(["run", "-v", &volume, "-w", "/mnt/v", "--", "sh", "-c", script]).output();
     out.ok().prints("host\nrefused\n/mnt/v");
+}
+
+/// mount(2) takes one page of options.
+#[test]
+fn images_of_many_layers() {
+    needs!(boxes, images);
+    let image = |count: usize| {
+        (1..count).fold(Image::busybox(), |image, number| {
+            let listing = format!("f 644 srv/{:03} layer\nf 644 srv/last {number}\n", number % 100);
+            image.layer(&listing, Packing::Plain)
+        })
+    };
+    let script = ["--", "sh", "-c", "ls /srv | grep -c . && cat /srv/last"];
+    let run = |test: &Test, count: usize| {
+        let reference = Registry::open().push(&format!("layers:{count}"), &image(count));
+        test.devbox([&["run", "--image", &reference][..], &script].concat()).output()
+    };
+    run(&Test::new(), 120).ok().prints("101\n119");
+    // The kernel refuses the same folder twice; what is below the topmost of them adds nothing.
+    let layers =
+        ["f 644 srv/last x", "f 644 srv/other y", "f 644 srv/last x", "f 644 srv/.wh.other ", "f 644 srv/last x"];
+    let image = layers.iter().fold(Image::busybox(), |image, listing| image.layer(listing, Packing::Plain));
+    let reference = Registry::open().push("repeated:1", &image);
+    Test::new().devbox([&["run", "--image", &reference][..], &script].concat()).output().ok().prints("1\nx");
+}
+
+#[test]
+fn letters_that_mean_something_to_overlayfs() {
+    needs!(boxes, images);
+    let reference = Registry::open().push("busybox:1", &Image::busybox());
+    let test = Test::new();
+    let data = test.path(r"data/a:b,c\d");
+    for _ in 0..2 {
+        let said =
+            test.devbox(["run", "--image", &reference, "--", "sh", "-c", "echo x >>/kept; wc -l </kept"]);
+        said.env("XDG_DATA_HOME", data.to_str().unwrap()).output().ok();
+    }
+    assert_eq!(fs::read_to_string(data.join("devbox/boxes/busybox/upper/kept")).unwrap(), "x\nx\n");
 }

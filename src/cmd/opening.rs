@@ -2,6 +2,7 @@
 //! not there, its image fetched when it is missing. `enter` and `run` differ in what they ask for, no more.
 
 use crate::error::ExitCode;
+use std::collections::HashSet;
 use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -241,7 +242,10 @@ impl Opening<'_> {
             self.ui.note(&format!("layers of box `{}` are missing; they are fetched again", record.name));
             self.pull(&store, &reference)?;
         }
-        Ok(record.layers.iter().rev().map(|layer| store.layer_tree(layer)).collect())
+        // An overlay takes no folder twice, and all of a layer is in the topmost of its kind.
+        let mut seen = HashSet::new();
+        let once = record.layers.iter().rev().filter(|layer| seen.insert(**layer));
+        Ok(once.map(|layer| store.layer_tree(layer)).collect())
     }
 
     fn pull(&self, store: &Store, reference: &Reference) -> Result<Digest, Error> {

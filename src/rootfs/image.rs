@@ -1,28 +1,14 @@
 //! The root of a box over an image: an overlay, the kernel's filesystems, and the few files a host gives.
 
-use std::path::Path;
-
-use crate::mount::{Op, Overlay, Root, c_path};
+use crate::mount::{Op, Root, c_path};
 use crate::plan::Network;
 use crate::sys::shim;
 
 use super::lookup::Merged;
-use super::{Error, Layout, Wanted, bind, files, tmpfs};
+use super::{Error, Layout, Wanted, bind, files, layers, tmpfs};
 
 pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
-    // Layers by short names, relative to the store's folder of layers.
-    let base = wanted.lowers.first().and_then(|tree| tree.parent()?.parent()).unwrap_or(Path::new("/"));
-    let root = Root::Overlay(Overlay {
-        base: c_path(base)?,
-        lowers: wanted
-            .lowers
-            .iter()
-            .map(|tree| c_path(tree.strip_prefix(base).unwrap_or(tree)))
-            .collect::<Result<_, _>>()?,
-        upper: c_path(wanted.folder.join("upper"))?,
-        work: c_path(wanted.folder.join("work"))?,
-        volatile: wanted.volatile,
-    });
+    let root = Root::Overlay(layers::overlay(wanted)?);
     let mut ops = vec![
         Op::Dev,
         bind("/sys".as_ref(), "/sys".as_ref(), true)?,

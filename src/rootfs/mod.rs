@@ -5,6 +5,7 @@
 mod files;
 mod host;
 mod image;
+mod layers;
 pub mod lookup;
 mod mounts;
 
@@ -95,6 +96,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// More layers than an overlay can have.
+    #[error("the image has {0} layers, and an overlay can have 500")]
+    TooManyLayers(usize),
     /// A path with a NUL byte.
     #[error("a path with a NUL byte cannot be mounted")]
     Nul(#[from] NulError),
@@ -108,6 +112,7 @@ impl Error {
                 "make it (`mkdir -p {}`), or set `optional = true` in its `[[mounts]]`",
                 path.display()
             )),
+            Self::TooManyLayers(_) => Some("build the image with fewer layers, or squash it".into()),
             Self::File { .. } | Self::Nul(_) => None,
         }
     }

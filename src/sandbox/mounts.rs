@@ -89,40 +89,10 @@ fn attach(taken: &[OwnedFd], at: &CStr) -> nix::Result<()> {
     on(at, make, || move_mount(mount, at))
 }
 
-/// The root overlay, at a folder of the host. One mount(2) call when its options fit into a page, else one option
-/// at a time.
+/// The root overlay, at a folder of the host. Its names fit into mount(2)'s page of options and need no escapes:
+/// `rootfs` sees to that.
 pub(super) fn mount_overlay(overlay: &Overlay, at: &CStr) -> nix::Result<()> {
-    /// mount(2) reads one page of options.
-    const PAGE: usize = 4096;
     nix::unistd::chdir(overlay.base.as_c_str())?;
-    let all = || [&overlay.upper, &overlay.work].into_iter().chain(&overlay.lowers);
-    let plain = all().all(|path| !path.as_bytes().iter().any(|byte| matches!(byte, b',' | b':' | b'\\')));
-    let length: usize = all().map(|path| path.as_bytes().len() + 1).sum();
-    if plain && length + 64 < PAGE {
-        return mount_overlay_by_text(overlay, at);
-    }
-    move_mount(detached_overlay(overlay)?, at)
-}
-
-/// An overlay that stands nowhere yet.
-fn detached_overlay(overlay: &Overlay) -> nix::Result<OwnedFd> {
-    nix::unistd::chdir(overlay.base.as_c_str())?;
-    let filesystem = Filesystem::open(c"overlay")?;
-    match overlay.lowers.as_slice() {
-        [one] => filesystem.set(c"lowerdir", &escaped(one))?,
-        // Linux 6.8; before, all must fit into one option.
-        many => many.iter().try_for_each(|lower| filesystem.set(c"lowerdir+", lower))?,
-    }
-    filesystem.set(c"upperdir", &escaped(&overlay.upper))?;
-    filesystem.set(c"workdir", &escaped(&overlay.work))?;
-    filesystem.flag(c"userxattr")?;
-    if overlay.volatile {
-        filesystem.flag(c"volatile")?;
-    }
-    filesystem.mount(Attributes { nodev: true, readonly: false, noexec: false })
-}
-
-fn mount_overlay_by_text(overlay: &Overlay, at: &CStr) -> nix::Result<()> {
     let mut options = Vec::with_capacity(4096);
     options.extend_from_slice(b"userxattr,");
     if overlay.volatile {
@@ -138,6 +108,21 @@ fn mount_overlay_by_text(overlay: &Overlay, at: &CStr) -> nix::Result<()> {
     }
     let options = CString::new(options).map_err(|_| Errno::EINVAL)?;
     sys::mount::mount(Some(c"overlay"), at, Some(c"overlay"), LOCKED_DOWN, Some(&options))
+}
+
+/// An overlay of one layer that stands nowhere yet.
+fn detached_overlay(overlay: &Overlay) -> nix::Result<OwnedFd> {
+    nix::unistd::chdir(overlay.base.as_c_str())?;
+    let [lower] = overlay.lowers.as_slice() else { return Err(Errno::EINVAL) };
+    let filesystem = Filesystem::open(c"overlay")?;
+    filesystem.set(c"lowerdir", &escaped(lower))?;
+    filesystem.set(c"upperdir", &escaped(&overlay.upper))?;
+    filesystem.set(c"workdir", &escaped(&overlay.work))?;
+    filesystem.flag(c"userxattr")?;
+    if overlay.volatile {
+        filesystem.flag(c"volatile")?;
+    }
+    filesystem.mount(Attributes { nodev: true, readonly: false, noexec: false })
 }
 
 /// `upperdir` and `workdir` take a backslash as an escape even here.

@@ -1,0 +1,75 @@
+//! The overlay of a box: its layers by names that fit into mount options.
+//!
+//! mount(2) reads one page of options, in which `:`, `,` and `\` have a meaning. Layers are named relative to the folder
+//! that holds them all; where even that is too much, or the box's own folder has such a letter, by short links in the
+//! box's folder.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::mount::{Overlay, c_path};
+
+use super::{Error, Wanted};
+
+/// Layers one overlay can have (OVL_MAX_STACK, `fs/overlayfs/params.h`).
+const MOST: usize = 500;
+/// What may be used of the page, less than its 4096 bytes for the options' own names.
+const ROOM: usize = 3900;
+/// Folder of the links, in the box's.
+const LINKS: &str = "l";
+
+/// The root overlay of a box. Makes links in the box's folder when they are needed.
+pub(super) fn overlay(wanted: &Wanted<'_>) -> Result<Overlay, Error> {
+    if wanted.lowers.len() > MOST {
+        return Err(Error::TooManyLayers(wanted.lowers.len()));
+    }
+    let own = [wanted.folder.join("upper"), wanted.folder.join("work")];
+    let base = wanted.lowers.first().and_then(|tree| tree.parent()?.parent()).unwrap_or(Path::new("/"));
+    let near: Option<Vec<&Path>> = wanted.lowers.iter().map(|tree| tree.strip_prefix(base).ok()).collect();
+    let (base, lowers, [upper, work]) =
+        match near.map(|near| near.iter().map(PathBuf::from).collect::<Vec<_>>()) {
+            Some(near) if fit(near.iter().chain(&own)) => (base, near, own),
+            _ => (wanted.folder, links(wanted)?, ["upper".into(), "work".into()]),
+        };
+    Ok(Overlay {
+        base: c_path(base)?,
+        lowers: lowers.iter().map(c_path).collect::<Result<_, _>>()?,
+        upper: c_path(upper)?,
+        work: c_path(work)?,
+        volatile: wanted.volatile,
+    })
+}
+
+fn fit<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> bool {
+    let mut length = 0;
+    for path in paths {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        length += bytes.len() + 1;
+        if length > ROOM || bytes.iter().any(|byte| matches!(byte, b',' | b':' | b'\\')) {
+            return false;
+        }
+    }
+    true
+}
+
+/// A link to each layer, named by its place; links of an earlier start are put right.
+fn links(wanted: &Wanted<'_>) -> Result<Vec<PathBuf>, Error> {
+    let folder = wanted.folder.join(LINKS);
+    let made = |path: &Path, result: io::Result<()>| match result {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.map_err(|source| Error::File { what: "make", path: path.to_owned(), source }),
+    };
+    made(&folder, fs::DirBuilder::new().mode(0o700).create(&folder))?;
+    let link = |(place, tree): (usize, &PathBuf)| {
+        let name = Path::new(LINKS).join(place.to_string());
+        let link = wanted.folder.join(&name);
+        if fs::read_link(&link).ok().as_ref() != Some(tree) {
+            let _ = fs::remove_file(&link);
+            made(&link, symlink(tree, &link))?;
+        }
+        Ok(name)
+    };
+    wanted.lowers.iter().enumerate().map(link).collect()
+}
