@@ -87,6 +87,11 @@ impl Dirs {
         })
     }
 
+    /// The user's settings of podman and its kin: `$XDG_CONFIG_HOME/containers`.
+    pub fn containers(&self) -> PathBuf {
+        self.config.with_file_name("containers")
+    }
+
     /// Root of the image store.
     pub fn store(&self) -> PathBuf {
         self.data.join("store")

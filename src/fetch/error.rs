@@ -3,9 +3,10 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use oci_distribution::errors::{DigestError, OciDistributionError, OciEnvelope, OciErrorCode};
+use oci_distribution::errors::OciEnvelope;
 use reqwest::StatusCode;
 
 use crate::oci::digest::Digest;
@@ -32,8 +33,8 @@ pub enum Fault {
     #[error("no TLS connection to the registry")]
     Tls(#[source] Cause),
     /// Not a byte for too long.
-    #[error("the registry was silent for too long")]
-    Silent,
+    #[error("the registry was silent for {} s", .0.as_secs_f32())]
+    Silent(Duration),
     /// It wants to know who asks, or does not like who asks.
     #[error("the registry refuses: authentication {}{}", if *.anonymous { "is required" } else { "failed" }, quoted(.said))]
     Denied {
@@ -46,10 +47,15 @@ pub enum Fault {
     #[error("the registry has none{}", quoted(.0))]
     NotFound(Option<String>),
     /// Some page, perhaps of a network that wants a login first.
-    #[error("not a registry's answer, but `{}`", .0.escape_debug())]
-    NotARegistry(String),
+    #[error("not a registry's answer, but `{}`, which begins `{}`", .kind.escape_debug(), .start.escape_debug())]
+    NotARegistry {
+        /// Its media type.
+        kind: String,
+        /// Its first words.
+        start: String,
+    },
     /// Any other refusal.
-    #[error("the registry answers with status {code}{}", quoted(.said))]
+    #[error("the registry answers with status {code}{}{}", quoted(.said), asks_to_wait(.wait))]
     Status {
         /// Of HTTP.
         code: u16,
@@ -59,33 +65,73 @@ pub enum Fault {
         wait: Option<Duration>,
     },
     /// The connection ended within an answer.
-    #[error("the answer was cut after {got} bytes")]
+    #[error("the answer was cut after {got}{} bytes", .wanted.map(|wanted| format!(" of {wanted}")).unwrap_or_default())]
     Cut {
         /// Bytes that came.
         got: u64,
+        /// Bytes there should be, where that is known.
+        wanted: Option<u64>,
         /// What the connection says, if it does.
         source: Option<Cause>,
     },
     /// More bytes than there may be.
     #[error("the answer has more than {0} bytes")]
     TooLarge(u64),
+    /// Another part of a blob than asked for, and again when the whole was.
+    #[error("the registry sends another part of it than asked for")]
+    WrongPart,
     /// Other bytes than asked for.
     #[error("the registry sent other bytes: their digest is {got}, not {wanted}")]
     WrongDigest {
         /// What was asked for.
         wanted: Digest,
-        /// Of what came; text, because the client library tells it so.
-        got: String,
+        /// Of what came.
+        got: Digest,
     },
     /// The registry's login service can't or may not be used.
     #[error("the registry's token service {0}")]
     Token(String),
     /// It sends us elsewhere, where we do not go.
-    #[error("the registry redirects where it may not")]
-    Redirect(#[source] Cause),
+    #[error("the registry redirects where it may not: {0}")]
+    Redirect(String),
     /// Anything else the HTTP client says.
     #[error("the request failed")]
     Request(#[source] Cause),
+    /// `registries.conf` forbids it.
+    #[error("`{}` is blocked by registries.conf", .0.escape_debug())]
+    Blocked(String),
+    /// A file or variable that says how to reach registries makes no sense.
+    #[error("{} can't be used: {why}", .place.display())]
+    Settings {
+        /// The file, or the variable's name.
+        place: PathBuf,
+        /// What is wrong with it; holds nothing secret.
+        why: String,
+    },
+    /// It went on failing.
+    #[error("{last} (tried {tries} times)")]
+    GaveUp {
+        /// How often it was tried.
+        tries: u32,
+        /// The last failure.
+        last: Box<Self>,
+    },
+    /// The registry and its mirrors failed.
+    #[error("{last}; before that its mirrors failed: {}", .mirrors.join("; "))]
+    Everywhere {
+        /// Each mirror with what was wrong.
+        mirrors: Vec<String>,
+        /// The registry's own failure.
+        last: Box<Self>,
+    },
+    /// A mirror gave wrong bytes, and is not asked again.
+    #[error("mirror {mirror}: {last}")]
+    BadMirror {
+        /// Where it is.
+        mirror: String,
+        /// What was wrong.
+        last: Box<Self>,
+    },
 }
 
 /// An error of a library below.
@@ -99,39 +145,54 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.fault.source()
+        self.fault.innermost().source()
     }
 }
 
 impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        let hint = match &self.fault {
-            Fault::NoHost(_) => "see that the name is right and that this machine has a network",
-            Fault::Connect(_) => "see that the registry runs and that its port is right",
-            Fault::Tls(cause)
-                if matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) =>
-            {
-                "its certificate is not trusted here; `SSL_CERT_FILE` can name a file of those that are"
+        self.fault.hint()
+    }
+
+    /// Whether another try may do better, and how long the registry asks us to wait before it.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.fault.retry_after()
+    }
+}
+
+impl Fault {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self.innermost() {
+            Self::NoHost(_) => "see that the name is right and that this machine has a network",
+            Self::Connect(_) => "see that the registry runs and that its port is right",
+            Self::Tls(_) if self.is_bad_certificate() => {
+                "its certificate is not trusted here; put its CA into ~/.config/containers/certs.d/HOST:PORT/ca.crt, \
+                 or let SSL_CERT_FILE name a file of those that are trusted"
             }
-            Fault::Tls(_) => {
-                "plain HTTP is used only with registries on this machine (localhost, 127.0.0.0/8, ::1)"
+            Self::Tls(_) => {
+                "plain HTTP is used only with registries on this machine (localhost, 127.0.0.0/8, ::1) and with those \
+                 that registries.conf calls `insecure`"
             }
-            Fault::Denied { anonymous: true, .. } => {
-                "log in with `podman login` or `docker login`; their files are read"
+            Self::Denied { anonymous: true, .. } => {
+                "log in with `devbox login`; logins of podman and docker count too"
             }
-            Fault::Denied { .. } => "see the credentials in containers/auth.json or docker's config.json",
-            Fault::NotFound(_) => {
-                "see that name and tag are right; private images may look like missing ones"
-            }
-            Fault::NotARegistry(_) => "a network login page may be in the way, or the host is no registry",
-            Fault::Status { code: 429, .. } => {
+            Self::Denied { .. } => "`devbox login` replaces the credentials that were sent",
+            Self::NotFound(_) => "see that name and tag are right; private images may look like missing ones",
+            Self::NotARegistry { .. } => "a network login page may be in the way, or the host is no registry",
+            Self::Status { code: 429, .. } => {
                 "the registry limits how often you may ask; logging in may raise that"
             }
-            Fault::Silent | Fault::Cut { .. } | Fault::Status { code: 500.., .. } => "try again later",
-            Fault::WrongDigest { .. } | Fault::TooLarge(_) => {
+            Self::Silent(_) | Self::Cut { .. } | Self::Status { code: 500.., .. } => "try again later",
+            Self::WrongDigest { .. } | Self::TooLarge(_) | Self::WrongPart => {
                 "nothing was kept; the registry or what is between is broken"
             }
+            Self::Blocked(_) => {
+                "take `blocked` out of registries.conf(5), or use an image from elsewhere; the files are \
+                 /etc/containers/registries.conf and ~/.config/containers/registries.conf"
+            }
+            Self::Settings { .. } => "mend it or move it away",
             _ => return None,
         };
         Some(hint.into())
@@ -139,18 +200,40 @@ impl Error {
 
     /// Whether another try may do better, and how long the registry asks us to wait before it.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        match &self.fault {
-            Fault::Status { code: 408 | 429 | 500.., wait, .. } => Some(wait.unwrap_or_default()),
-            Fault::Connect(_) | Fault::Silent | Fault::Cut { .. } => Some(Duration::ZERO),
+        match self {
+            Self::Status { code: 408 | 429 | 500.., wait, .. } => Some(wait.unwrap_or_default()),
+            Self::Connect(_) | Self::Silent(_) | Self::Cut { .. } => Some(Duration::ZERO),
+            Self::BadMirror { .. } => Some(Duration::ZERO),
+            Self::Everywhere { last, .. } => last.retry_after(),
             _ => None,
         }
     }
-}
 
-impl Fault {
+    /// The same with the mirrors that failed before.
+    pub(super) fn after(self, mirrors: Vec<String>) -> Self {
+        if mirrors.is_empty() { self } else { Self::Everywhere { mirrors, last: Box::new(self) } }
+    }
+
+    /// The failure itself, without what was done about it.
+    fn innermost(&self) -> &Self {
+        match self {
+            Self::GaveUp { last, .. } | Self::Everywhere { last, .. } | Self::BadMirror { last, .. } => {
+                last.innermost()
+            }
+            fault => fault,
+        }
+    }
+
+    /// The other side speaks TLS, but is not whom we trust.
+    pub(super) fn is_bad_certificate(&self) -> bool {
+        let Self::Tls(cause) = self.innermost() else { return false };
+        matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+    }
+
     /// From an answer that is not a success; `body` is its beginning.
     pub(super) fn of_status(
         status: StatusCode,
+        kind: Option<String>,
         body: &[u8],
         anonymous: bool,
         wait: Option<Duration>,
@@ -161,14 +244,24 @@ impl Fault {
             .map(|error| error.message)
             .filter(|message| !message.is_empty());
         match status {
+            // RFC 6585: a network that wants a login answers for everyone
+            StatusCode::NETWORK_AUTHENTICATION_REQUIRED => Self::not_a_registry(kind, body),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Denied { anonymous, said },
             StatusCode::NOT_FOUND => Self::NotFound(said),
             _ => Self::Status { code: status.as_u16(), said, wait },
         }
     }
 
+    /// From an answer of type `kind` that begins with `body`.
+    pub(super) fn not_a_registry(kind: Option<String>, body: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(body);
+        let words = text.split_whitespace().take(12).collect::<Vec<_>>().join(" ");
+        let start = words.chars().take(80).collect();
+        Self::NotARegistry { kind: kind.unwrap_or_else(|| "no type".into()), start }
+    }
+
     /// From the HTTP client, before or within a body of which `got` bytes had come.
-    pub(super) fn of_http(error: reqwest::Error, got: u64) -> Self {
+    pub(super) fn of_http(error: reqwest::Error, got: u64, wanted: Option<u64>, idle: Duration) -> Self {
         // addresses of storage behind a registry can hold signatures
         let error = error.without_url();
         let io = find::<io::Error>(&error);
@@ -191,52 +284,12 @@ impl Fault {
             };
         }
         if error.is_timeout() {
-            return Self::Silent;
-        }
-        if error.is_redirect() {
-            return Self::Redirect(error.into());
+            return Self::Silent(idle);
         }
         if error.is_builder() {
             return Self::Request(error.into());
         }
-        Self::Cut { got, source: Some(error.into()) }
-    }
-
-    /// From the registry client, when it asked for a blob.
-    pub(super) fn of_client(error: OciDistributionError, anonymous: bool) -> Self {
-        match error {
-            OciDistributionError::RequestError(error) => Self::of_http(error, 0),
-            OciDistributionError::UnauthorizedError { .. } => Self::Denied { anonymous, said: None },
-            OciDistributionError::ServerError { code, message, .. } => {
-                let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Self::of_status(status, message.as_bytes(), anonymous, None)
-            }
-            OciDistributionError::RegistryError { envelope, .. } => {
-                let first = envelope.errors.into_iter().next();
-                let (code, said) = first.map(|error| (error.code, error.message)).unzip();
-                match code {
-                    Some(OciErrorCode::Unauthorized | OciErrorCode::Denied) => {
-                        Self::Denied { anonymous, said }
-                    }
-                    Some(OciErrorCode::Toomanyrequests) => Self::Status { code: 429, said, wait: None },
-                    _ => Self::NotFound(said),
-                }
-            }
-            other => Self::Request(other.into()),
-        }
-    }
-
-    /// From a blob's stream, after `got` bytes.
-    pub(super) fn of_stream(error: io::Error, wanted: Digest, got: u64) -> Self {
-        let error = match error.downcast::<reqwest::Error>() {
-            Ok(error) => return Self::of_http(error, got),
-            Err(error) => error,
-        };
-        match error.downcast::<DigestError>() {
-            Ok(DigestError::VerificationError { actual, .. }) => Self::WrongDigest { wanted, got: actual },
-            Ok(other) => Self::Request(other.into()),
-            Err(error) => Self::Cut { got, source: Some(error.into()) },
-        }
+        Self::Cut { got, wanted, source: Some(error.into()) }
     }
 }
 
@@ -246,6 +299,10 @@ fn quoted(words: &Option<String>) -> String {
         Some(words) => format!(" (it says `{}`)", words.chars().take(200).collect::<String>().escape_debug()),
         None => String::new(),
     }
+}
+
+fn asks_to_wait(wait: &Option<Duration>) -> String {
+    wait.map(|wait| format!(" and asks to wait {} s", wait.as_secs())).unwrap_or_default()
 }
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {

@@ -1,17 +1,20 @@
 //! A registry for tests: answers what the test says, remembers what it was asked.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 /// A request, as far as tests look at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) authorization: Option<String>,
+    /// First byte of the range asked for.
+    pub(crate) start: Option<usize>,
+    pub(crate) body: String,
 }
 
 /// What comes back.
@@ -24,6 +27,8 @@ pub(crate) struct Answer {
     claimed: Option<usize>,
     /// The last byte comes later.
     pause: Duration,
+    /// Each byte comes alone, so long after the one before it.
+    drip: Option<Duration>,
     /// The body is sent again and again.
     endless: bool,
 }
@@ -54,6 +59,18 @@ impl Answer {
         self
     }
 
+    pub(crate) fn drip(mut self, pause: Duration) -> Self {
+        self.drip = Some(pause);
+        self
+    }
+
+    /// What a registry that knows ranges sends to who asked for one.
+    pub(crate) fn from(body: &[u8], start: Option<usize>) -> Self {
+        let Some(start) = start else { return Self::ok(body) };
+        let range = format!("bytes {start}-{}/{}", body.len() - 1, body.len());
+        Self::status(206, &body[start..]).header("Content-Range", range)
+    }
+
     pub(crate) fn endless(mut self) -> Self {
         self.endless = true;
         self
@@ -69,6 +86,13 @@ impl Answer {
         }
         stream.write_all(b"\r\n")?;
         if head_only {
+            return Ok(());
+        }
+        if let Some(pause) = self.drip {
+            for byte in &self.body {
+                thread::sleep(pause);
+                stream.write_all(&[*byte])?;
+            }
             return Ok(());
         }
         let (start, last) = self.body.split_at(self.body.len().saturating_sub(1));
@@ -119,19 +143,26 @@ fn serve(
     log: &Mutex<Vec<Asked>>,
     answer: &dyn Fn(&Asked, usize) -> Answer,
 ) -> Option<()> {
-    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut lines = reader.by_ref().lines();
     let Ok(first) = lines.next()? else {
         // no HTTP at all: TLS, most likely; said as servers do
         return Answer::status(400, "").send(&mut stream, false).ok();
     };
     let mut words = first.split(' ');
     let mut asked =
-        Asked { method: words.next()?.to_owned(), path: words.next()?.to_owned(), authorization: None };
+        Asked { method: words.next()?.to_owned(), path: words.next()?.to_owned(), ..Asked::default() };
+    let mut length = 0;
     for line in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("authorization: ") {
-            asked.authorization = Some(line[line.len() - value.len()..].to_owned());
+        let Some((name, value)) = line.split_once(": ") else { continue };
+        match name.to_ascii_lowercase().as_str() {
+            "authorization" => asked.authorization = Some(value.to_owned()),
+            "range" => asked.start = value.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok(),
+            "content-length" => length = value.parse().ok()?,
+            _ => {}
         }
     }
+    reader.take(length).read_to_string(&mut asked.body).ok()?;
     let before = {
         let mut log = log.lock().unwrap();
         log.push(asked.clone());

@@ -1,42 +1,59 @@
-//! Registries, by the OCI distribution protocol: network only, no path is known here. Gives manifests as bytes
-//! and blobs as readers, each checked against its digest.
+//! Registries, by the OCI distribution protocol: network only, no path is known here but those of settings. Gives
+//! manifests as bytes and blobs as readers, each checked against its digest.
 //!
 //! One thread, a `Network`, moves all bytes; whoever reads a blob works on a thread of their own.
+//!
+//! ```text
+//! name ─ registries.conf ─> places: mirrors, then the registry itself
+//! place ─ certs.d, auth.json and helpers, proxies ─> Http: one repository, one login, one token
+//! ```
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use oci_distribution::client::{Client, ClientConfig, ClientProtocol};
-use oci_distribution::secrets::RegistryAuth;
-use oci_distribution::token_cache::{RegistryToken, RegistryTokenType};
-use oci_distribution::{Reference as Name, RegistryOperation};
 use reqwest::Method;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::dirs::Dirs;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{Descriptor, MAX_SIZE};
 use crate::oci::media_type::MANIFESTS;
 use crate::oci::reference::Reference;
 
-mod auth;
 mod blob;
+mod certificates;
+pub mod challenge;
+mod credentials;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+mod file;
+mod helper;
 mod http;
+mod proxies;
+mod redirect;
+mod registries;
 mod retry;
 #[cfg(test)]
 mod tests;
+mod token;
+mod transfer;
 
-pub use auth::credentials;
 pub use blob::Blob;
+pub use credentials::{Credentials, credentials};
 pub use error::{Cause, Error, Fault};
-pub use oci_distribution::secrets::RegistryAuth as Credentials;
+pub use helper::HelperError;
+pub use proxies::Proxies;
+pub use registries::{Mode, Registries, Short};
 pub use retry::retry;
 
-use http::Http;
+use certificates::Certificates;
+use http::{Http, Location, Road};
+use registries::Place;
+use transfer::Transfer;
 
 const USER_AGENT: &str = concat!("devbox/", env!("CARGO_PKG_VERSION"));
 
@@ -55,17 +72,30 @@ impl Default for Timeouts {
     }
 }
 
-/// One repository of a registry.
+/// One repository of a registry, and its mirrors.
 pub struct Registry {
-    name: Name,
+    /// Where things are fetched from: mirrors in their order, the registry itself last.
+    sources: Arc<[Source]>,
+    /// The registry itself.
+    http: Arc<Http>,
     /// As the user wrote it, for messages.
     shown: String,
-    plain: bool,
-    timeouts: Timeouts,
-    http: Arc<Http>,
-    /// The client for blobs and the authorization it was made with.
-    client: Arc<Mutex<Option<(RegistryAuth, Client)>>>,
     network: Network,
+}
+
+/// One place of a repository.
+struct Source {
+    http: Arc<Http>,
+    /// Registry and repository, for messages.
+    shown: String,
+    /// A mirror that is not asked again.
+    failed: AtomicBool,
+}
+
+impl Source {
+    fn give_up(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A manifest or index as it came.
@@ -80,136 +110,148 @@ pub struct Fetched {
 }
 
 impl Registry {
-    /// Gets ready to talk with the registry of `reference`; sends nothing yet. Plain HTTP is used with
-    /// registries on this machine, TLS with all others.
-    pub fn new(reference: &Reference, credentials: Credentials, timeouts: Timeouts) -> Result<Self, Error> {
-        // the TLS library must know its provider before any client is made; only the first one counts
-        let _ = rustls::crypto::ring::default_provider().install_default();
+    /// Gets ready to fetch `reference` as this machine is set up: by registries.conf, with the certificates, the
+    /// credentials and the proxies there are. Sends nothing yet. `note` is told of settings that could not be used.
+    pub fn open(dirs: &Dirs, reference: &Reference, note: &dyn Fn(&str)) -> Result<Self, Error> {
         let shown = reference.name();
         let failed = |fault| Error { object: shown.clone(), fault };
-        let plain = reference.is_loopback();
-        // the tag is not used: what is asked for is said with each request
-        let name = Name::with_tag(reference.registry.clone(), reference.repository.clone(), String::new());
-        let http = Http::new(&name, plain, credentials, &timeouts).map_err(failed)?;
-        let network = Network::start().map_err(|error| failed(Fault::Request(error.into())))?;
-        Ok(Self { name, plain, timeouts, http: Arc::new(http), client: Arc::default(), network, shown })
+        let registries = Registries::read(dirs).map_err(failed)?;
+        let places = registries.places(reference).map_err(failed)?;
+        let proxies = Proxies::from_environment().map_err(failed)?;
+        let mut sources = Vec::new();
+        for Place { reference, insecure } in places {
+            let certificates = Certificates::of(dirs, &reference.registry).map_err(failed)?;
+            let login = credentials(dirs, &registries, &reference, note);
+            let location = Location {
+                host: host(&reference),
+                repository: reference.repository.clone(),
+                roads: roads(&reference, insecure, certificates.is_some()),
+                login,
+                certificates: certificates.unwrap_or_default(),
+            };
+            let http = Http::new(location, &proxies, &Timeouts::default()).map_err(failed)?;
+            sources.push((reference, http));
+        }
+        Self::of(reference, sources)
+    }
+
+    /// Gets ready to talk with the registry of `reference` itself; sends nothing yet. Plain HTTP is used with
+    /// registries on this machine, TLS with all others.
+    pub fn new(reference: &Reference, credentials: Credentials, timeouts: Timeouts) -> Result<Self, Error> {
+        let location = Location {
+            host: host(reference),
+            repository: reference.repository.clone(),
+            roads: roads(reference, None, false),
+            login: credentials,
+            certificates: Certificates::default(),
+        };
+        let failed = |fault| Error { object: reference.name(), fault };
+        let proxies = Proxies::from_environment().map_err(failed)?;
+        let http = Http::new(location, &proxies, &timeouts).map_err(failed)?;
+        Self::of(reference, vec![(reference.clone(), http)])
+    }
+
+    /// From places to fetch from, of which the last one is the registry itself.
+    fn of(reference: &Reference, places: Vec<(Reference, Http)>) -> Result<Self, Error> {
+        let shown = reference.name();
+        let sources: Arc<[Source]> = places
+            .into_iter()
+            .map(|(place, http)| Source {
+                http: Arc::new(http),
+                shown: place.name(),
+                failed: AtomicBool::new(false),
+            })
+            .collect();
+        let failed =
+            |error: std::io::Error| Error { object: shown.clone(), fault: Fault::Request(error.into()) };
+        let network = Network::start().map_err(failed)?;
+        let Some(last) = sources.last() else { return Err(failed(std::io::ErrorKind::NotFound.into())) };
+        Ok(Self { http: last.http.clone(), sources, shown, network })
     }
 
     /// The digest a tag stands for now, by the registry's word: good to see whether anything changed, no more.
     /// `None` when the registry does not say.
     pub fn digest_of(&self, tag: &str) -> Result<Option<Digest>, Error> {
-        let response = self.ask(Method::HEAD, tag, async |response| Ok(response))?;
-        let header = response.headers().get("docker-content-digest");
-        Ok(header.and_then(|value| value.to_str().ok()?.parse().ok()))
+        self.ask(Method::HEAD, tag, async |response, _| {
+            let header = response.headers().get("docker-content-digest");
+            Ok(header.and_then(|value| value.to_str().ok()?.parse().ok()))
+        })
     }
 
     /// The manifest or index with this tag or digest; the bytes of a digest are verified.
     pub fn manifest(&self, tag_or_digest: &str) -> Result<Fetched, Error> {
-        self.ask(Method::GET, tag_or_digest, async |response| {
+        self.ask(Method::GET, tag_or_digest, async |response, idle| {
             let media_type = http::content_type(&response);
-            if media_type.as_deref().is_some_and(|it| it.contains("html")) {
-                return Err(Fault::NotARegistry(media_type.unwrap_or_default()));
-            }
-            let bytes = http::body(response, MAX_SIZE).await?;
+            let bytes = http::body(response, MAX_SIZE, idle).await?;
             let digest = Digest::of(&bytes);
             match tag_or_digest.parse::<Digest>() {
-                Ok(wanted) if wanted != digest => Err(Fault::WrongDigest { wanted, got: digest.to_string() }),
+                Ok(wanted) if wanted != digest => Err(Fault::WrongDigest { wanted, got: digest }),
                 _ => Ok(Fetched { bytes, digest, media_type }),
             }
         })
     }
 
+    /// Asks one source after the other, until one has it.
     fn ask<T>(
         &self,
         method: Method,
         tag_or_digest: &str,
-        then: impl AsyncFnOnce(reqwest::Response) -> Result<T, Fault>,
+        then: impl AsyncFn(reqwest::Response, Duration) -> Result<T, Fault>,
     ) -> Result<T, Error> {
-        let exchange = async {
-            let path = format!("manifests/{tag_or_digest}");
-            then(self.http.ask(method, &path, &MANIFESTS.join(", ")).await?).await
-        };
-        let object = || format!("manifest `{tag_or_digest}` of {}", self.shown);
-        self.network.handle.block_on(exchange).map_err(|fault| Error { object: object(), fault })
+        let path = format!("manifests/{tag_or_digest}");
+        let accept = MANIFESTS.join(", ");
+        let mut failed = Vec::new();
+        let usable = self.sources.iter().filter(|source| !source.failed.load(Ordering::Relaxed));
+        for source in usable {
+            let exchange = async {
+                let response = source.http.ask(method.clone(), &path, &accept).await?;
+                then(response, source.http.idle()).await
+            };
+            let fault = match self.network.handle.block_on(exchange) {
+                Err(fault) => fault,
+                Ok(found) => return Ok(found),
+            };
+            if Arc::ptr_eq(&source.http, &self.http) {
+                let object = format!("manifest `{tag_or_digest}` of {}", self.shown);
+                return Err(Error { object, fault: fault.after(failed) });
+            }
+            if !matches!(fault, Fault::NotFound(_)) {
+                source.give_up();
+            }
+            failed.push(format!("{}: {fault}", source.shown));
+        }
+        Err(Error { object: self.shown.clone(), fault: Fault::NotFound(None).after(failed) })
     }
 
     /// A reader of the blob `descriptor` points to, which ends only when size and digest are right. The request
     /// is sent now, and its failure is the reader's.
     pub fn blob(&self, descriptor: &Descriptor) -> Blob {
         let digest = descriptor.digest;
-        let (sender, blob) = blob::channel(format!("{digest} of {}", self.shown), digest, descriptor.size);
-        let transfer = Transfer {
-            http: self.http.clone(),
-            client: self.client.clone(),
-            name: self.name.clone(),
-            plain: self.plain,
-            timeouts: self.timeouts.clone(),
-        };
-        self.network.handle.spawn(async move {
-            if let Err(fault) = transfer.run(&sender, &digest.to_string()).await {
-                sender.fail(fault).await;
-            }
-        });
+        let (sender, blob) = blob::channel(format!("{digest} of {}", self.shown));
+        let transfer = Transfer { sources: self.sources.clone(), digest, size: descriptor.size };
+        self.network.handle.spawn(transfer.run(sender));
         blob
     }
 }
 
-/// What it takes to fetch one blob, apart from the registry it belongs to.
-struct Transfer {
-    http: Arc<Http>,
-    client: Arc<Mutex<Option<(RegistryAuth, Client)>>>,
-    name: Name,
-    plain: bool,
-    timeouts: Timeouts,
+/// The host a registry's name stands for.
+fn host(reference: &Reference) -> String {
+    // docker.io is a name only
+    let name = oci_distribution::Reference::with_tag(
+        reference.registry.clone(),
+        reference.repository.clone(),
+        String::new(),
+    );
+    name.resolve_registry().to_owned()
 }
 
-impl Transfer {
-    async fn run(&self, sender: &blob::Sender, digest: &str) -> Result<(), Fault> {
-        let mut stream = self.client().await?.pull_blob_stream(&self.name, digest).await;
-        if let Err(oci_distribution::errors::OciDistributionError::UnauthorizedError { .. }) = stream {
-            // not asked who we are until now, or a token that has expired
-            self.http.ask(Method::HEAD, &format!("blobs/{digest}"), "*/*").await?;
-            stream = self.client().await?.pull_blob_stream(&self.name, digest).await;
-        }
-        let stream = stream.map_err(|error| Fault::of_client(error, self.http.anonymous()))?;
-        sender.send_all(stream).await
-    }
-
-    /// The registry client with the authorization that counts now. Making one reads the system's certificates,
-    /// so it is kept.
-    async fn client(&self) -> Result<Client, Fault> {
-        let authorization = self.http.authorization().clone();
-        if let Some((made_with, client)) = &*self.client.lock().unwrap_or_else(PoisonError::into_inner)
-            && *made_with == authorization
-        {
-            return Ok(client.clone());
-        }
-        let config = ClientConfig {
-            protocol: if self.plain { ClientProtocol::Http } else { ClientProtocol::Https },
-            platform_resolver: None,
-            read_timeout: Some(self.timeouts.idle),
-            connect_timeout: Some(self.timeouts.connect),
-            user_agent: USER_AGENT,
-            // no proxy of the environment leads to this very machine; said by another that is for others only
-            http_proxy: self.plain.then(|| "http://localhost".into()),
-            no_proxy: self.plain.then(|| "localhost,127.0.0.0/8,::1".into()),
-            ..ClientConfig::default()
-        };
-        // `Client::new` would go on with another configuration when this one fails
-        let client =
-            Client::try_from(config).map_err(|error| Fault::of_client(error, self.http.anonymous()))?;
-        let token = match authorization.clone() {
-            RegistryAuth::Anonymous => None,
-            RegistryAuth::Basic(user, password) => Some(RegistryTokenType::Basic(user, password)),
-            RegistryAuth::Bearer(token) => Some(RegistryTokenType::Bearer(RegistryToken::Token { token })),
-        };
-        // given as if it had asked for it itself, or it would
-        if let Some(token) = token {
-            client.store_auth_if_needed(self.name.resolve_registry(), &authorization).await;
-            client.tokens.insert(&self.name, RegistryOperation::Pull, token).await;
-        }
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some((authorization, client.clone()));
-        Ok(client)
+/// How to speak to the registry of `reference`. On this machine that is plain HTTP, unless the settings say
+/// otherwise.
+fn roads(reference: &Reference, insecure: Option<bool>, has_certificates: bool) -> &'static [Road] {
+    match insecure {
+        Some(true) => Road::INSECURE,
+        None if reference.is_loopback() && !has_certificates => Road::LOOPBACK,
+        _ => Road::SAFE,
     }
 }
 

@@ -40,6 +40,20 @@ pub struct NotAReference {
 }
 
 impl Reference {
+    /// True for a name without a registry, which may mean different things on different machines.
+    pub fn is_short(text: &str) -> bool {
+        split_registry(text).is_none()
+    }
+
+    /// Parses a name whose first part is the registry, whatever it looks like: no default is added for it.
+    pub fn located(text: &str) -> Result<Self, NotAReference> {
+        if split_registry(text).is_none() {
+            let text = text.chars().take(300).collect();
+            return Err(NotAReference { text, why: "it names no registry" });
+        }
+        text.parse()
+    }
+
     /// The registry's host without its port, brackets of an IPv6 address removed.
     pub fn host(&self) -> &str {
         if let Some(rest) = self.registry.strip_prefix('[') {
@@ -81,10 +95,7 @@ impl FromStr for Reference {
         if name.is_empty() {
             return Err(fail("it names no repository"));
         }
-        let (registry, path) = match name.split_once('/') {
-            Some((first, path)) if first.contains(['.', ':', '[']) || first == "localhost" => (first, path),
-            _ => (DEFAULT_REGISTRY, name),
-        };
+        let (registry, path) = split_registry(name).unwrap_or((DEFAULT_REGISTRY, name));
         if !is_host(registry) {
             return Err(fail("the registry is not a host name"));
         }
@@ -121,6 +132,12 @@ impl fmt::Display for Reference {
         }
         Ok(())
     }
+}
+
+/// The registry and the rest, when the first part is one: it has a dot, a port or brackets, or is `localhost`.
+fn split_registry(name: &str) -> Option<(&str, &str)> {
+    let (first, rest) = name.split_once('/')?;
+    (first.contains(['.', ':', '[']) || first == "localhost").then_some((first, rest))
 }
 
 fn is_tag(tag: &str) -> bool {

@@ -153,6 +153,7 @@ impl BufRead for Watched<'_> {
         if self.work.failed.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
+        self.blob.ready(&|text| self.work.progress.note(text))?;
         self.blob.fill_buf()
     }
 

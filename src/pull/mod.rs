@@ -12,7 +12,7 @@
 //! at any instant.
 
 use crate::dirs::Dirs;
-use crate::fetch::{self, Fetched, Registry, Timeouts, retry};
+use crate::fetch::{Fetched, Registry, retry};
 use crate::oci::config::{self, ImageConfig};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{self, Document, Manifest};
@@ -110,8 +110,7 @@ fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progre
     if let (Some((image, _)), Some(_)) = (&known, reference.digest) {
         return Ok(here(image));
     }
-    let credentials = fetch::credentials(dirs, reference, &note);
-    let registry = Registry::new(reference, credentials, Timeouts::default())?;
+    let registry = Registry::open(dirs, reference, &note)?;
     if let (Some((image, _)), Some(tag)) = (&known, &reference.tag)
         && let Ok(Some(digest)) = registry.digest_of(tag)
         && (digest == image.manifest_digest || Some(digest) == top_digest(image))
@@ -213,7 +212,8 @@ fn configuration(registry: &Registry, manifest: &Manifest, note: &dyn Fn(&str)) 
     retry(note, Why::fetch, || {
         let mut bytes = Vec::new();
         let mut blob = registry.blob(&manifest.config);
-        std::io::copy(&mut blob, &mut bytes).map_err(|error| Why::of_bytes(error, manifest.config.digest))?;
+        let read = blob.ready(note).and_then(|()| std::io::copy(&mut blob, &mut bytes));
+        read.map_err(|error| Why::of_bytes(error, manifest.config.digest))?;
         Ok(bytes)
     })
 }

@@ -1,0 +1,53 @@
+//! The proxies of the usual variables (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in capitals or not),
+//! given to the client explicitly. Nothing for this very machine goes through one.
+
+use std::path::PathBuf;
+
+use reqwest::{ClientBuilder, NoProxy, Proxy};
+
+use super::error::Fault;
+use crate::dirs::variable;
+
+const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+
+/// Which requests go through which proxy. Addresses may hold a password, so there is no way to print them.
+#[derive(Clone, Default)]
+pub struct Proxies(Vec<Proxy>);
+
+impl Proxies {
+    /// Those of the environment.
+    pub(super) fn from_environment() -> Result<Self, Fault> {
+        Self::new(&|name| variable(name)?.into_string().ok())
+    }
+
+    fn new(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Fault> {
+        let either = |name: &str| {
+            let names = [name.to_owned(), name.to_ascii_lowercase()];
+            names.into_iter().find_map(|name| Some((variable(&name)?, name))).filter(|it| !it.0.is_empty())
+        };
+        let except = match either("NO_PROXY") {
+            Some((hosts, _)) => format!("{LOOPBACK},{hosts}"),
+            None => LOOPBACK.to_owned(),
+        };
+        let mut proxies = Vec::new();
+        type Make = fn(&str) -> reqwest::Result<Proxy>;
+        let kinds: [(&str, Make); 3] = [
+            ("HTTPS_PROXY", |address| Proxy::https(address)),
+            ("HTTP_PROXY", |address| Proxy::http(address)),
+            ("ALL_PROXY", |address| Proxy::all(address)),
+        ];
+        for (name, make) in kinds {
+            let Some((address, name)) = either(name) else { continue };
+            let why = || "it is not the address of a proxy".to_owned();
+            let proxy =
+                make(&address).map_err(|_| Fault::Settings { place: PathBuf::from(name), why: why() })?;
+            proxies.push(proxy.no_proxy(NoProxy::from_string(&except)));
+        }
+        Ok(Self(proxies))
+    }
+
+    /// Tells `builder` of them; it looks at no variable itself any more.
+    pub(super) fn give(&self, builder: ClientBuilder) -> ClientBuilder {
+        self.0.iter().fold(builder.no_proxy(), |builder, proxy| builder.proxy(proxy.clone()))
+    }
+}
