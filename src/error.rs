@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::dirs;
+use crate::fetch;
 use crate::oci;
 use crate::oci::platform::NotAPlatform;
 use crate::oci::reference::NotAReference;
@@ -70,6 +71,12 @@ pub enum Error {
     /// An image could not be fetched.
     #[error(transparent)]
     Pull(#[from] pull::Error),
+    /// A login could not be made or taken back.
+    #[error(transparent)]
+    Login(#[from] fetch::LoginError),
+    /// Something has to be said, and there is no terminal to ask on.
+    #[error("no {0} was given")]
+    NobodyToAsk(&'static str),
     /// A box or a session in it failed.
     #[error(transparent)]
     Session(#[from] session::Error),
@@ -162,6 +169,8 @@ impl Error {
             Self::Plan(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Pull(error) => error.hint(),
+            Self::Login(error) => error.hint(),
+            Self::NobodyToAsk(_) => Some("without a terminal: `--username NAME --password-stdin`".into()),
             Self::Session(error) => error.hint(),
             Self::Rootfs(error) => error.hint(),
             Self::NotThrowAway(_) => Some("leave `--name` out, or leave `--rm` out to use the box".into()),
@@ -197,6 +206,7 @@ impl Error {
             Self::Pull(_) => {
                 Some("the image was not added; layers that arrived whole are kept for the next try")
             }
+            Self::Login(_) | Self::NobodyToAsk(_) => Some("nothing was changed"),
             Self::Ambiguous { .. } | Self::Box { .. } | Self::NotAccepted { .. } | Self::Declined { .. } => {
                 Some("nothing was changed")
             }

@@ -15,6 +15,8 @@ pub const VERBS: &[&str] = &[
     "pull",
     "images",
     "rmi",
+    "login",
+    "logout",
     "doctor",
     "completions",
 ];

@@ -7,6 +7,7 @@ use std::fs;
 use clap_complete::engine::CompletionCandidate;
 
 use crate::dirs::{self, Dirs};
+use crate::fetch::login;
 use crate::profile::{self, Layer};
 use crate::store::Store;
 
@@ -39,6 +40,16 @@ pub(super) fn images(current: &OsStr) -> Vec<CompletionCandidate> {
     }
     let refs = Store::open(&dirs.store()).and_then(|store| store.refs());
     matching(current, "image", refs.unwrap_or_default().into_keys())
+}
+
+/// Registries somebody logged in to.
+pub(super) fn registries(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Ok(dirs) = Dirs::from_environment() else { return Vec::new() };
+    let mut known = login::known(&dirs);
+    known.push("docker.io".into());
+    known.sort_unstable();
+    known.dedup();
+    matching(current, "registry", known.into_iter())
 }
 
 fn matching(

@@ -95,6 +95,24 @@ Examples:
   devbox rmi debian:12
   devbox rmi 3f2c9a1b77de";
 
+pub(super) const LOGIN: &str = "\
+The registry is asked whether it knows you before anything is kept. Logins are kept where podman keeps its own \
+(REGISTRY_AUTH_FILE, else $XDG_RUNTIME_DIR/containers/auth.json, else ~/.config/containers/auth.json), in the same \
+form, and by the same credential helpers. A login for a part of a registry goes before one for all of it.
+
+Examples:
+  devbox login
+  devbox login -u me registry.example:5000
+  pass show quay | devbox login -u me --password-stdin quay.io/team";
+
+pub(super) const LOGOUT: &str = "\
+Takes the login out of the file that login writes, or out of the helper named there. Logins that other tools keep in \
+files of theirs stay.
+
+Examples:
+  devbox logout registry.example:5000
+  devbox logout --all";
+
 pub(super) const DOCTOR: &str = "\
 Each check passes, warns (a feature is missing) or fails (boxes cannot start), with its cause and the command \
 that mends it. Ends with 125 when one fails.";

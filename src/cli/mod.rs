@@ -83,6 +83,12 @@ pub enum Verb {
     /// Remove images
     #[command(after_long_help = help::RMI)]
     Rmi(RmiArgs),
+    /// Log in to a registry
+    #[command(after_long_help = help::LOGIN)]
+    Login(LoginArgs),
+    /// Forget the login to a registry
+    #[command(after_long_help = help::LOGOUT)]
+    Logout(LogoutArgs),
     /// Check whether this machine can run boxes, and say how to mend what is missing
     #[command(after_long_help = help::DOCTOR)]
     Doctor(ListArgs),
@@ -215,6 +221,33 @@ pub struct RmiArgs {
     #[arg(required = true, value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
     pub references: Vec<String>,
 }
+
+/// Arguments of `login`.
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// Registry, or a part of one
+    #[arg(default_value = DOCKER, add = ArgValueCompleter::new(candidates::registries))]
+    pub registry: String,
+    /// Who you are there; asked for on a terminal when left out
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Read the password from standard input instead of asking for it
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+/// Arguments of `logout`.
+#[derive(Debug, Args)]
+pub struct LogoutArgs {
+    /// Registry, or a part of one
+    #[arg(default_value = DOCKER, add = ArgValueCompleter::new(candidates::registries))]
+    pub registry: String,
+    /// Forget every login
+    #[arg(short, long, conflicts_with = "registry")]
+    pub all: bool,
+}
+
+const DOCKER: &str = "docker.io";
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]

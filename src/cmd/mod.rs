@@ -5,6 +5,8 @@ mod doctor;
 mod enter;
 mod images;
 mod inspect;
+mod login;
+mod logout;
 mod ls;
 mod man;
 mod opening;
@@ -47,6 +49,8 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Pull(args) => pull::run(ui, &dirs()?, &args),
         Verb::Images(args) => images::run(ui, &dirs()?, &args),
         Verb::Rmi(args) => rmi::run(ui, &dirs()?, &args),
+        Verb::Login(args) => login::run(ui, &dirs()?, &args),
+        Verb::Logout(args) => logout::run(ui, &dirs()?, &args),
         Verb::Doctor(args) => doctor::run(ui, &dirs()?, &args),
         Verb::Completions(args) => completions::run(ui, &args),
         Verb::Man(args) => man::run(ui, &args),

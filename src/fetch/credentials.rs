@@ -95,7 +95,7 @@ pub fn credentials(
 }
 
 /// What `credential-helpers` of registries.conf calls the files.
-const FILES: &str = "containers-auth.json";
+pub(super) const FILES: &str = "containers-auth.json";
 
 fn first_of(files: &[PathBuf], reference: &Reference, note: &dyn Fn(&str)) -> Option<Credentials> {
     for path in files {

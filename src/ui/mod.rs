@@ -9,6 +9,7 @@
 
 mod escape;
 mod progress;
+mod prompt;
 mod table;
 
 use crate::error::ExitCode;
