@@ -56,6 +56,22 @@ pub enum Error {
     /// A word of the command line is not a platform.
     #[error(transparent)]
     Platform(#[from] NotAPlatform),
+    /// A short name could mean several images, and nobody says which.
+    #[error("`{}` may be {}", .name.escape_debug(), .meanings.join(" or "))]
+    SeveralMeanings {
+        /// The name.
+        name: String,
+        /// The images.
+        meanings: Vec<String>,
+    },
+    /// What a short name means can't be told.
+    #[error("cannot tell which image `{}` is: {fault}", .name.escape_debug())]
+    ShortName {
+        /// The name.
+        name: String,
+        /// What is wrong with the settings.
+        fault: fetch::Fault,
+    },
     /// The host's facts can't be had.
     #[error(transparent)]
     Probe(#[from] probe::Error),
@@ -89,6 +105,9 @@ pub enum Error {
     /// An image was removed while it was about to be used.
     #[error("the image `{0}` was removed by another devbox just after it was fetched")]
     Vanished(String),
+    /// An image is missing, and must not be fetched.
+    #[error("the image `{0}` is not here, or not whole, and `--pull never` fetches nothing")]
+    NotHere(String),
     /// `--rm` with the name of a box that is kept.
     #[error("box `{0}` is there already, and `--rm` would remove it")]
     NotThrowAway(String),
@@ -189,10 +208,16 @@ impl Error {
                 let other = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
                 Some(format!("to run it as a command: `devbox run -- {word}`{other}"))
             }
+            Self::NotHere(name) => Some(format!("`devbox pull {name}` fetches it")),
             Self::Config(_) | Self::Vanished(_) => Some("`devbox pull` fetches the image again".into()),
             Self::Reference(_) => {
                 Some("for example `debian:bookworm` or `registry.example/team/app@sha256:…`".into())
             }
+            Self::SeveralMeanings { .. } => Some(
+                "write the name out in full, or settle it by an alias in registries.conf (containers-registries.conf(5))"
+                    .into(),
+            ),
+            Self::ShortName { fault, .. } => fault.hint(),
             Self::Platform(_) => Some("for example `linux/amd64` or `linux/arm64`".into()),
             Self::Ambiguous { .. } => Some("give more of its digits; `devbox images` shows twelve".into()),
             Self::Box { .. } => Some("`devbox rm` takes a broken box away".into()),

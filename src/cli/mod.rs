@@ -110,6 +110,20 @@ pub enum Format {
     Json,
 }
 
+/// When an image is fetched for a box that is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum PullPolicy {
+    /// When it is not here
+    #[default]
+    Missing,
+    /// Always ask the registry, and fail when it can't be asked
+    Always,
+    /// Ask the registry, and take what is here when it can't be asked
+    Newer,
+    /// Never: take what is here or fail
+    Never,
+}
+
 /// Arguments of verbs that only list.
 #[derive(Debug, Args)]
 pub struct ListArgs {
@@ -124,6 +138,9 @@ pub struct EnterArgs {
     /// Box or profile [default: the project's profile]
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(candidates::boxes_and_profiles))]
     pub target: Option<String>,
+    /// When to fetch the image of a box that is made
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub pull: PullPolicy,
     /// Changes to the profile.
     #[command(flatten)]
     pub plan: PlanFlags,
@@ -142,6 +159,9 @@ pub struct RunArgs {
     /// Remove the box when the command ends; nothing it wrote is kept
     #[arg(long)]
     pub rm: bool,
+    /// When to fetch the image of a box that is made
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub pull: PullPolicy,
     /// Changes to the profile.
     #[command(flatten)]
     pub plan: PlanFlags,
@@ -348,6 +368,8 @@ mod tests {
             "devbox plan --image debian:12 --platform linux/arm64 --user 1000:1000 --driver overlay",
             "devbox plan --profile f.toml --project . --name x --hostname h --shell zsh",
             "devbox pull a b --color never",
+            "devbox run --pull=never --image a true",
+            "devbox enter --pull newer",
             "devbox completions zsh",
             "devbox man --dir /tmp",
         ] {

@@ -19,5 +19,5 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: EnterArgs) -> Result<ExitCode, Err
             plan.name
         ));
     }
-    Opening { ui, dirs, plan, host, ask: Ask::Shell, ephemeral: false }.run()
+    Opening { ui, dirs, plan, host, pull: args.pull, ask: Ask::Shell, ephemeral: false }.run()
 }

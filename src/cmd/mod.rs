@@ -13,6 +13,7 @@ mod opening;
 mod plan;
 mod profiles;
 mod pull;
+mod reference;
 mod rm;
 mod rmi;
 mod run;
@@ -33,6 +34,8 @@ use crate::session::Boxes;
 use crate::store::Store;
 use crate::sys::{fd, process};
 use crate::ui::Ui;
+
+use reference::Doubt;
 
 /// Carries out one command line and gives the process's exit code.
 pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
@@ -68,7 +71,7 @@ struct Planned {
 
 /// The plan for someone who named `target`, with what needs consent accepted, and the host it was made for.
 fn accepted(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Result<(Plan, Host), Error> {
-    let Planned { plan, host, reaches } = planned(ui, dirs, target, flags)?;
+    let Planned { plan, host, reaches } = planned(ui, dirs, target, flags, Doubt::Resolve)?;
     if let Some(origin) = plan.profiles.last() {
         trust::require(ui, dirs, &origin.from, &reaches)?;
     }
@@ -76,18 +79,27 @@ fn accepted(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Res
 }
 
 /// The plan for someone who named `target`.
-fn planned(ui: &Ui, dirs: &Dirs, target: Option<&str>, mut flags: PlanFlags) -> Result<Planned, Error> {
+fn planned(
+    ui: &Ui,
+    dirs: &Dirs,
+    target: Option<&str>,
+    mut flags: PlanFlags,
+    doubt: Doubt,
+) -> Result<Planned, Error> {
     let mut host = probe::host(dirs)?;
     let selector = match target {
         Some(name) if flags.profile.is_none() => remembered(dirs, name, &mut flags)?,
         _ => None,
     }
     .unwrap_or_else(|| flags.selector(target));
-    let found = profile::find(dirs, &selector, &host.cwd)?;
+    let mut found = profile::find(dirs, &selector, &host.cwd)?;
     for origin in &found.origins {
         ui.detail(&format!("profile `{}`, {}", origin.name, origin.from));
     }
-    let flags = flags.flags(&selector);
+    let mut flags = flags.flags(&selector);
+    // the flag's word goes before the profile's, so that one is not looked at then
+    let image = if flags.image.is_some() { &mut flags.image } else { &mut found.profile.image };
+    *image = image.take().map(|image| reference::image(ui, dirs, image, doubt)).transpose()?;
     // only then, for it takes a search for helpers
     host.subordinate_ids = may_need_many_ids(&found, &flags) && probe::has_subordinate_ids();
     let lookup = |name: &str| dirs::variable(name)?.into_string().ok();

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::cli::PullPolicy;
 use crate::dirs::Dirs;
 use crate::error::Error;
 use crate::idmap::{self, IdMap, IdMaps};
@@ -39,6 +40,7 @@ pub(super) struct Opening<'a> {
     pub(super) plan: Plan,
     pub(super) host: Host,
     pub(super) ask: Ask,
+    pub(super) pull: PullPolicy,
     /// The box is removed when its session ends.
     pub(super) ephemeral: bool,
 }
@@ -141,6 +143,11 @@ impl Opening<'_> {
                 return Err(Error::NotThrowAway(name.clone()));
             }
             self.check_project(&record)?;
+            if self.pull == PullPolicy::Always || self.pull == PullPolicy::Newer {
+                self.ui.note(&format!(
+                    "box `{name}` is there and keeps the image it was made from; nothing is fetched"
+                ));
+            }
             if record.image != wanted {
                 return Err(Error::OtherImage { name: name.clone(), made_from: record.image, wanted });
             }
@@ -186,18 +193,23 @@ impl Opening<'_> {
     }
 
     fn add_image(&self, store: &Store, record: &mut Record, reference: &str) -> Result<(), Error> {
-        let here = match store.resolve(reference)? {
-            Some(manifest) => store
-                .image(&manifest)?
-                .filter(|image| image.layers.iter().all(|layer| store.has_layer(layer))),
-            None => None,
+        let (name, platform): (Reference, Platform) = (reference.parse()?, self.plan.platform.parse()?);
+        let here = pull::here(store, pull::Request { reference: &name, platform: &platform })?;
+        let fetch = || {
+            let manifest = self.pull(store, &name)?;
+            store.image(&manifest)?.ok_or_else(|| Error::Vanished(reference.to_owned()))
         };
-        let image = match here {
-            Some(image) => image,
-            None => {
-                let manifest = self.pull(store, &reference.parse()?)?;
-                store.image(&manifest)?.ok_or_else(|| Error::Vanished(reference.to_owned()))?
-            }
+        let image = match (self.pull, here) {
+            (PullPolicy::Missing | PullPolicy::Never, Some(image)) => image,
+            (PullPolicy::Never, None) => return Err(Error::NotHere(reference.to_owned())),
+            (PullPolicy::Newer, Some(image)) => match fetch() {
+                Err(Error::Pull(error)) => {
+                    self.ui.warning(&format!("{error} ({}); the image that is here is taken", error.why));
+                    image
+                }
+                fetched => fetched?,
+            },
+            (PullPolicy::Missing | PullPolicy::Newer, None) | (PullPolicy::Always, _) => fetch()?,
         };
         let config = ImageConfig::parse(&image.config)?;
         record.manifest = Some(image.manifest_digest);
@@ -239,6 +251,9 @@ impl Opening<'_> {
         let store = Store::open(&self.dirs.store())?;
         if !record.layers.iter().all(|layer| store.has_layer(layer)) {
             let reference = Reference { tag: None, digest: record.manifest, ..record.image.parse()? };
+            if self.pull == PullPolicy::Never {
+                return Err(Error::NotHere(record.image.clone()));
+            }
             self.ui.note(&format!("layers of box `{}` are missing; they are fetched again", record.name));
             self.pull(&store, &reference)?;
         }

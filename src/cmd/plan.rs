@@ -4,6 +4,7 @@ use crate::error::ExitCode;
 
 use serde::Serialize;
 
+use super::reference::Doubt;
 use super::{Planned, planned};
 use crate::cli::{Format, PlanArgs};
 use crate::dirs::Dirs;
@@ -20,7 +21,7 @@ struct Shown {
 }
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: PlanArgs) -> Result<ExitCode, Error> {
-    let Planned { plan, reaches, .. } = planned(ui, dirs, args.target.as_deref(), args.plan)?;
+    let Planned { plan, reaches, .. } = planned(ui, dirs, args.target.as_deref(), args.plan, Doubt::Refuse)?;
     match args.format {
         Format::Json => ui.json(&Shown { plan, reaches })?,
         Format::Table if ui.is_quiet() => ui.line(&plan.name)?,

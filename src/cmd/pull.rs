@@ -2,6 +2,7 @@
 
 use crate::error::ExitCode;
 
+use super::reference::Doubt;
 use crate::cli::PullArgs;
 use crate::dirs::Dirs;
 use crate::error::Error;
@@ -17,8 +18,8 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PullArgs) -> Result<ExitCode, Err
         None => Platform::host(),
     };
     // all of them are looked at before anything is fetched
-    let references: Vec<Reference> =
-        args.references.iter().map(|reference| reference.parse()).collect::<Result<_, _>>()?;
+    let named = |text: &String| super::reference::named(ui, dirs, text, Doubt::Resolve);
+    let references: Vec<Reference> = args.references.iter().map(named).collect::<Result<_, _>>()?;
     let store = Store::open(&dirs.store())?;
     for reference in &references {
         let request = pull::Request { reference, platform: &platform };

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::reference::Doubt;
 use crate::cli::RmiArgs;
 use crate::dirs::Dirs;
 use crate::error::Error;
 use crate::oci::digest::Digest;
-use crate::oci::reference::Reference;
 use crate::store::{Store, Target};
 use crate::ui::{Ui, count, size};
 
@@ -22,7 +22,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &RmiArgs) -> Result<ExitCode, Erro
     let store = Store::open(&dirs.store())?;
     let in_use = images_of_boxes(&dirs.boxes())?;
     for name in &args.references {
-        let target = target(&store, name)?;
+        let target = target(ui, dirs, &store, name)?;
         let mut waiting = |holder| ui.note(&format!("waiting for {holder}"));
         let removed = store.remove(&target, &in_use, &mut waiting)?;
         removed.references.iter().try_for_each(|reference| ui.line(reference))?;
@@ -36,11 +36,11 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &RmiArgs) -> Result<ExitCode, Erro
 }
 
 /// What `name` means: a reference that is here, else a digest or the beginning of one.
-fn target(store: &Store, name: &str) -> Result<Target, Error> {
+fn target(ui: &Ui, dirs: &Dirs, store: &Store, name: &str) -> Result<Target, Error> {
     if let Ok(digest) = name.parse() {
         return Ok(Target::Image(digest));
     }
-    let reference = name.parse::<Reference>();
+    let reference = super::reference::named(ui, dirs, name, Doubt::Refuse);
     if let Ok(reference) = &reference {
         let reference = reference.to_string();
         if store.resolve(&reference)?.is_some() {

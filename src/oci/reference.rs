@@ -8,8 +8,12 @@ use super::digest::Digest;
 
 const DEFAULT_REGISTRY: &str = "docker.io";
 const DEFAULT_TAG: &str = "latest";
-/// Longest `host/path` the distribution grammar allows.
-const MAX_NAME: usize = 255;
+/// What older clients call it.
+const DEFAULT_REGISTRY_TOO: &str = "index.docker.io";
+/// Longest path the distribution grammar allows.
+const MAX_PATH: usize = 255;
+/// Longest host name (RFC 1035), with room for a port.
+const MAX_HOST: usize = 253 + 6;
 const MAX_TAG: usize = 128;
 
 /// A parsed reference: a registry, a repository in it, and a tag, a digest or both.
@@ -96,6 +100,12 @@ impl FromStr for Reference {
             return Err(fail("it names no repository"));
         }
         let (registry, path) = split_registry(name).unwrap_or((DEFAULT_REGISTRY, name));
+        let registry = if registry == DEFAULT_REGISTRY_TOO { DEFAULT_REGISTRY } else { registry };
+        if registry == DEFAULT_REGISTRY && is_identifier(path) && !name.contains('/') {
+            return Err(fail(
+                "64 hex digits are an image's digest; `@sha256:` and a name belong before them",
+            ));
+        }
         if !is_host(registry) {
             return Err(fail("the registry is not a host name"));
         }
@@ -109,7 +119,7 @@ impl FromStr for Reference {
                 "a repository has lower-case letters and digits, joined by `.`, `_`, `__` or `-`",
             ));
         }
-        if registry.len() + 1 + repository.len() > MAX_NAME {
+        if repository.len() > MAX_PATH || registry.len() > MAX_HOST {
             return Err(fail("the name is longer than 255 characters"));
         }
         let tag = match (tag, digest) {
@@ -134,10 +144,17 @@ impl fmt::Display for Reference {
     }
 }
 
-/// The registry and the rest, when the first part is one: it has a dot, a port or brackets, or is `localhost`.
+/// The registry and the rest, when the first part is one: it has a dot, a port, brackets or capitals, which no path
+/// has, or is `localhost`.
 fn split_registry(name: &str) -> Option<(&str, &str)> {
     let (first, rest) = name.split_once('/')?;
-    (first.contains(['.', ':', '[']) || first == "localhost").then_some((first, rest))
+    let is_host = |byte: u8| b".:[".contains(&byte) || byte.is_ascii_uppercase();
+    (first.bytes().any(is_host) || first == "localhost").then_some((first, rest))
+}
+
+/// Looks like a digest without its algorithm.
+fn is_identifier(path: &str) -> bool {
+    path.len() == 64 && path.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn is_tag(tag: &str) -> bool {
@@ -150,7 +167,8 @@ fn is_tag(tag: &str) -> bool {
 fn is_host(host: &str) -> bool {
     let (name, port) = if let Some(rest) = host.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return false };
-        if address.parse::<std::net::Ipv6Addr>().is_err() {
+        // the grammar has no dotted end in it
+        if address.contains('.') || address.parse::<std::net::Ipv6Addr>().is_err() {
             return false;
         }
         ("v6", port.strip_prefix(':').or(port.is_empty().then_some("0")))
@@ -246,6 +264,103 @@ mod tests {
         }
         assert!(format!("a:{}", "t".repeat(129)).parse::<Reference>().is_err());
         assert!("a".repeat(300).parse::<Reference>().is_err());
+    }
+
+    /// The cases of the distribution project's own tests, by kind.
+    #[test]
+    fn the_grammars_cases() {
+        let digest = format!("sha256:{}", "f".repeat(64));
+        let long = |count| format!("{}a", "a/".repeat(count));
+        for (text, registry, repository, tag) in [
+            ("a_b", "docker.io", "library/a_b", "latest"),
+            ("h.com:tag", "docker.io", "library/h.com", "tag"),
+            ("h.com:5000", "docker.io", "library/h.com", "5000"),
+            ("192.168.1.1:80", "docker.io", "library/192.168.1.1", "80"),
+            ("localhost:8080", "docker.io", "library/localhost", "8080"),
+            ("lower:Upper", "docker.io", "library/lower", "Upper"),
+            ("word:5000/repo", "word:5000", "repo", "latest"),
+            ("h.com:8080/repo:5050", "h.com:8080", "repo", "5050"),
+            ("sub-1.h.com/b/c/d:some-tag", "sub-1.h.com", "b/c/d", "some-tag"),
+            ("h.io/a.b.com/c:a.b.com", "h.io", "a.b.com/c", "a.b.com"),
+            ("xn--n3h.com/i:xn--n3h.com", "xn--n3h.com", "i", "xn--n3h.com"),
+            ("a/a_b.com:8080", "docker.io", "a/a_b.com", "8080"),
+            ("do__cker/docker", "docker.io", "do__cker/docker", "latest"),
+            ("do---cker/a--b.c---d", "docker.io", "do---cker/a--b.c---d", "latest"),
+            ("[2001:db8::1]/r", "[2001:db8::1]", "r", "latest"),
+            ("[2001:db8:1:2:3:4:5:6]:50/r:t", "[2001:db8:1:2:3:4:5:6]:50", "r", "t"),
+            ("index.docker.io/a", "docker.io", "library/a", "latest"),
+            ("index.docker.io/a/b", "docker.io", "a/b", "latest"),
+            ("docker.io/library/a/b", "docker.io", "library/a/b", "latest"),
+            ("Host/a", "Host", "a", "latest"),
+            ("Host.com/a/b", "Host.com", "a/b", "latest"),
+            (&long(127), "docker.io", &long(127), "latest"),
+            (
+                &format!("docker.io/{}", "1a".repeat(32)),
+                "docker.io",
+                &format!("library/{}", "1a".repeat(32)),
+                "latest",
+            ),
+            (&"1a".repeat(31), "docker.io", &format!("library/{}", "1a".repeat(31)), "latest"),
+        ] {
+            let parsed: Reference = text.parse().unwrap_or_else(|bad| panic!("{bad}"));
+            let parts = (&*parsed.registry, &*parsed.repository, parsed.tag.as_deref());
+            assert_eq!(parts, (registry, repository, Some(tag)), "{text}");
+            let pinned: Reference = format!("{text}@{digest}").parse().unwrap();
+            assert_eq!((&pinned.registry, &pinned.repository), (&parsed.registry, &parsed.repository));
+            assert_eq!(parsed.to_string().parse::<Reference>().unwrap(), parsed, "its own form is the same");
+        }
+        for text in [
+            ":tag".to_owned(),
+            format!("@{digest}"),
+            format!("a@sha256:{}", "f".repeat(34)),
+            format!("a@other:{}", "f".repeat(64)),
+            "Upper:tag".into(),
+            "h:5000/Upper/lower:tag".into(),
+            "a/Upper".into(),
+            "Host/FarB".into(),
+            format!("{}:tag", long(128)),
+            "aa/asdf$$^/aa".into(),
+            "a^a".into(),
+            "[2001:db8::1]".into(),
+            "[2001:db8::1]:5000".into(),
+            "[2001:db8::1]:tag".into(),
+            "[fe80::1%eth0]:5000/r".into(),
+            "[fe80::1%@zone]:5000/r".into(),
+            "[2001:db8:3:4::192.0.2.33]:5000/r".into(),
+            "[fd00:1:2::3]75050/r".into(),
+            "[fd00:1:2::3]::5000/r".into(),
+            "fd00::1:5000/r".into(),
+            "https://h.com/a".into(),
+            "h.com:http/a".into(),
+            "a_b.com:8080/a".into(),
+            "do__cker:8080/a".into(),
+            "-h.com/a".into(),
+            "ab-.com/a".into(),
+            "ab.-com/a".into(),
+            "docker./a".into(),
+            ".docker/a".into(),
+            "a///b".into(),
+            "a/b/".into(),
+            "h.com/".into(),
+            "-a/b".into(),
+            "a-/b".into(),
+            "a/-b".into(),
+            "a/b-".into(),
+            "_a/_b".into(),
+            "a_/b_".into(),
+            "____/____".into(),
+            "a..b/c".into(),
+            "a_.b/c".into(),
+            "a-.b/c".into(),
+            "h.com/..a/b".into(),
+            "h.com/.a/b".into(),
+            "h.com/__a/b".into(),
+            "a:invalid~tag".into(),
+            "a@bad".into(),
+            "1a".repeat(32),
+        ] {
+            assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
     }
 
     #[test]

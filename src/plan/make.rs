@@ -16,7 +16,7 @@ pub fn make(
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Plan, Error> {
     let profile = &found.profile;
-    let image = flags.image.clone().or_else(|| profile.image.clone()).unwrap_or(Image::Host);
+    let image = canonical(flags.image.clone().or_else(|| profile.image.clone()).unwrap_or(Image::Host));
     let platform = checked("--platform", flags.platform.as_ref(), grammar::platform)?
         .or_else(|| profile.platform.clone())
         .unwrap_or_else(|| host.platform.clone());
@@ -76,6 +76,17 @@ fn who(image: &Image, ids: Ids, user: Option<User>, host: &Host) -> Result<User,
         (Ids::Full, _) if !host.subordinate_ids => Err(Error::NoSubordinateIds),
         (Ids::Full, user) => Ok(user.unwrap_or(User::Root)),
         (Ids::Auto | Ids::Single, user) => Ok(user.unwrap_or(User::Me)),
+    }
+}
+
+/// The image with its name in full; a short name that nobody gave another meaning is one of docker.io.
+fn canonical(image: Image) -> Image {
+    match image {
+        Image::Registry(name) => match name.parse::<Reference>() {
+            Ok(reference) => Image::Registry(reference.to_string()),
+            Err(_) => Image::Registry(name),
+        },
+        image => image,
     }
 }
 

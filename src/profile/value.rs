@@ -15,7 +15,8 @@ use crate::oci::reference::Reference;
 pub enum Image {
     /// The host's own root, read-only below.
     Host,
-    /// An image in a registry: a canonical reference (`oci::reference::Reference` as text).
+    /// An image in a registry: a canonical reference (`oci::reference::Reference` as text), or a short name as it was
+    /// written, which this machine's settings may give another meaning.
     Registry(String),
 }
 
@@ -144,7 +145,7 @@ impl FromStr for Image {
         let reference = text.parse::<Reference>().map_err(|bad| {
             BadValue::new(bad.to_string()).or("for example `docker.io/library/debian:bookworm`, or `host`")
         })?;
-        Ok(Self::Registry(reference.to_string()))
+        Ok(Self::Registry(if Reference::is_short(text) { text.to_owned() } else { reference.to_string() }))
     }
 }
 
@@ -238,7 +239,8 @@ mod tests {
     #[test]
     fn images() {
         assert_eq!("host".parse::<Image>(), Ok(Image::Host));
-        assert_eq!("rust:1".parse::<Image>().unwrap().to_string(), "docker.io/library/rust:1");
+        assert_eq!("rust:1".parse::<Image>().unwrap().to_string(), "rust:1");
+        assert_eq!("h.example/rust".parse::<Image>().unwrap().to_string(), "h.example/rust:latest");
         for (text, wrong) in [
             ("oci:dir", "images from `oci:` are not built yet"),
             ("oci-archive:f", "images from `oci-archive:` are not built yet"),

@@ -72,10 +72,19 @@ pub struct Pulled {
     pub unchanged: bool,
 }
 
+/// The image `request` means, if it is here whole and for the platform.
+pub fn here(store: &Store, request: Request<'_>) -> Result<Option<Image>, Error> {
+    let Request { reference, platform } = request;
+    let found = known(store, reference, platform);
+    found
+        .map(|found| found.map(|(image, _)| image))
+        .map_err(|why| Error { reference: reference.to_string(), why: Box::new(why) })
+}
+
 /// Brings the image into the store and lets the reference stand for it.
 ///
-/// Asks nobody when the reference has a digest whose image is here, and only for the digest when the image of a
-/// tag is here and still the same. Blocks; works on threads of its own, all of which have ended when it returns.
+/// Asks nobody when the reference has a digest whose image is here, under whatever name, and only for the digest
+/// when the image of a tag is here and still the same. Blocks; works on threads of its own, all of which have ended when it returns.
 /// Layers count as durable only after [`Store::sync`], which is for a moment when nobody waits.
 ///
 /// # Errors
@@ -103,12 +112,19 @@ fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progre
         bytes: 0,
         unchanged: true,
     };
-    let known = match store.resolve(&reference.to_string())? {
-        Some(manifest) => complete(store, &manifest)?.filter(|(_, config)| suits(config, platform).is_ok()),
-        None => None,
-    };
+    let known = known(store, reference, platform)?;
     if let (Some((image, _)), Some(_)) = (&known, reference.digest) {
         return Ok(here(image));
+    }
+    if let Some(digest) = reference.digest
+        && let Some((image, _)) = with_digest(store, &digest, platform)?
+    {
+        let hold = store.hold(&mut |holder| note(&format!("waiting for {holder}, which removes images")))?;
+        // it may have been removed while we waited
+        if complete(store, &image.manifest_digest)?.is_some() {
+            store.set_ref(&hold, &reference.to_string(), &image.manifest_digest)?;
+            return Ok(Pulled { unchanged: false, ..here(&image) });
+        }
     }
     let registry = Registry::open(dirs, reference, &note)?;
     if let (Some((image, _)), Some(tag)) = (&known, &reference.tag)
@@ -156,6 +172,39 @@ fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progre
         bytes: done.bytes,
         unchanged: false,
     })
+}
+
+/// The image its reference stands for, if it is here whole and for the platform.
+fn known(
+    store: &Store,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Option<(Image, ImageConfig)>, Why> {
+    Ok(match store.resolve(&reference.to_string())? {
+        Some(manifest) => complete(store, &manifest)?.filter(|(_, config)| suits(config, platform).is_ok()),
+        None => None,
+    })
+}
+
+/// The image of a manifest or an index with this digest, by whatever name it is here.
+fn with_digest(
+    store: &Store,
+    digest: &Digest,
+    platform: &Platform,
+) -> Result<Option<(Image, ImageConfig)>, Why> {
+    let suitable = |manifest: &Digest| {
+        Ok::<_, Why>(complete(store, manifest)?.filter(|(_, config)| suits(config, platform).is_ok()))
+    };
+    if let Some(found) = suitable(digest)? {
+        return Ok(Some(found));
+    }
+    for entry in store.images()? {
+        let found = suitable(&entry.manifest_digest)?;
+        if let Some(found) = found.filter(|(image, _)| top_digest(image) == Some(*digest)) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// The image of this manifest, if it is here with all its layers. One that is damaged counts as missing: the

@@ -81,7 +81,7 @@ fn the_project_file_is_looked_for_upward() {
     for folder in ["home/app", "home/app/src"] {
         let found = world.default(folder).unwrap();
         assert_eq!((found.project_dir, found.name), (Some(world.at("home/app")), None));
-        assert_eq!(image(&found.profile), "docker.io/library/a:latest");
+        assert_eq!(image(&found.profile), "a");
     }
     // the nearer one counts
     world.write("home/app/src/devbox.toml", "image = \"b\"");
@@ -125,7 +125,7 @@ fn no_project_file_means_the_profile_host() {
     assert_eq!((found.profile.image, found.project_dir), (Some(Image::Host), None));
     assert_eq!(found.name.as_deref(), Some("host"));
     world.write("personal/host.toml", "image = \"mine\"");
-    assert_eq!(image(&world.default("home/app").unwrap().profile), "docker.io/library/mine:latest");
+    assert_eq!(image(&world.default("home/app").unwrap().profile), "mine");
 }
 
 #[test]
@@ -182,9 +182,9 @@ fn a_file_given_by_name() {
 #[test]
 fn personal_hides_system_hides_built_in() {
     let world = World::new(&[("system/debian.toml", "image = \"system\"")]);
-    assert_eq!(image(&world.named("debian").unwrap().profile), "docker.io/library/system:latest");
+    assert_eq!(image(&world.named("debian").unwrap().profile), "system");
     world.write("personal/debian.toml", "image = \"personal\"");
-    assert_eq!(image(&world.named("debian").unwrap().profile), "docker.io/library/personal:latest");
+    assert_eq!(image(&world.named("debian").unwrap().profile), "personal");
     // and each can build on the one it hides
     world.write("system/debian.toml", "extends = [\"debian\"]\nshell = \"system\"");
     world.write("personal/debian.toml", "extends = [\"debian\"]\nhostname = \"personal\"");
@@ -215,7 +215,7 @@ fn later_wins_and_the_file_itself_is_last() {
     let names: Vec<&str> = found.origins.iter().map(|origin| origin.name.as_str()).collect();
     assert_eq!(names, ["base", "a", "b", "devbox.toml"], "a shared base comes once");
     let profile = found.profile;
-    assert_eq!(image(&profile), "docker.io/library/a:latest");
+    assert_eq!(image(&profile), "a");
     assert_eq!(profile.shell.as_deref(), Some("b"));
     assert_eq!(profile.home, Some(crate::profile::Home::None));
     assert_eq!(profile.name, None, "a name is not inherited");
@@ -327,7 +327,7 @@ fn the_list_goes_on_where_one_is_broken() {
         (Layer::Project, Some(world.at("home/app/devbox.toml")))
     );
     assert_eq!(listed[0].description.as_deref(), Some("the project's"));
-    assert_eq!(listed[0].image.as_ref().map(Image::to_string).as_deref(), Some("docker.io/library/a:latest"));
+    assert_eq!(listed[0].image.as_ref().map(Image::to_string).as_deref(), Some("a"));
     assert_eq!(
         (row("debian").from, &row("debian").path),
         (Layer::System, &Some(world.at("system/debian.toml")))

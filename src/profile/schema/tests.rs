@@ -78,7 +78,7 @@ mode = "none"
     assert_eq!(
         written.profile,
         Profile {
-            image: Some(Image::Registry("docker.io/library/rust:1".into())),
+            image: Some(Image::Registry("rust:1".into())),
             platform: Some("linux/arm64".into()),
             name: Some("Box".into()),
             user: Some(User::Image),
