@@ -166,6 +166,10 @@ impl Fault {
     pub fn hint(&self) -> Option<String> {
         let hint = match self.innermost() {
             Self::NoHost(_) => "see that the name is right and that this machine has a network",
+            // said by the connector alone
+            Self::Connect(cause) if chain(&**cause).any(|it| it.to_string().starts_with("tunnel error")) => {
+                "the proxy refuses; see HTTPS_PROXY, ALL_PROXY and NO_PROXY"
+            }
             Self::Connect(_) => "see that the registry runs and that its port is right",
             Self::Tls(_) if self.is_bad_certificate() => {
                 "its certificate is not trusted here; put its CA into ~/.config/containers/certs.d/HOST:PORT/ca.crt, \

@@ -167,11 +167,12 @@ impl Http {
                     first = Some(fault);
                     number += 1;
                 }
-                (Err(fault), Some(first)) if road == Road::Tls && !fault.is_bad_certificate() => {
+                // it was the right one, then
+                (Err(fault), Some(first)) if road == Road::Tls && is_no_road(&fault) => {
                     return Err(first);
                 }
                 (result, _) => {
-                    if result.is_ok() {
+                    if !result.as_ref().is_err_and(is_no_road) {
                         self.road.store(number, Ordering::Relaxed);
                     }
                     return result;
@@ -271,6 +272,12 @@ impl Http {
         let start = beginning(response, MAX_ERROR).await;
         Err(Fault::of_status(status, kind, &start, self.anonymous(), wait))
     }
+}
+
+/// Nobody speaks that there. Who shows a certificate does, whether we trust it or not.
+fn is_no_road(fault: &Fault) -> bool {
+    matches!(fault, Fault::Tls(_) | Fault::Connect(_) | Fault::Cut { got: 0, .. })
+        && !fault.is_bad_certificate()
 }
 
 /// What `Retry-After` asks for, in either of its forms (RFC 9110, section 10.2.3): seconds, or a date.

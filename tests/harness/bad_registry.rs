@@ -2,14 +2,17 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::image::{Built, digest};
 
 /// What is wrong with it. Faults concern the first layer, or the manifest where the name says so.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
-    /// Every body of the layer ends half way.
+    /// Every body of the layer ends half way; ranges are not known.
     DiesInTheMiddle,
     /// One byte of the layer differs.
     WrongBytes,
@@ -21,24 +24,28 @@ pub enum Fault {
     Portal,
     /// Says no, with letters that would rule the terminal.
     Escapes,
+    /// Half of the layer, then nothing, with the connection open.
+    Stalls,
+    /// Busy, and asks to wait for a second, once.
+    Busy,
 }
 
 /// Serves `built` as `NAME:1` (and by digest) until the process ends; gives `127.0.0.1:PORT`.
 pub fn serve(built: &Built, fault: Fault) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let built = built.clone();
+    let shared = Arc::new((built.clone(), AtomicBool::new(false)));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let built = built.clone();
-            thread::spawn(move || answer(stream, &built, fault));
+            let shared = shared.clone();
+            thread::spawn(move || answer(stream, &shared.0, fault, &shared.1));
         }
     });
     address
 }
 
 /// Answers one request and closes; any error only means that the client has gone.
-fn answer(stream: TcpStream, built: &Built, fault: Fault) -> Option<()> {
+fn answer(stream: TcpStream, built: &Built, fault: Fault, asked: &AtomicBool) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut first = String::new();
     reader.read_line(&mut first).ok()?;
@@ -49,8 +56,12 @@ fn answer(stream: TcpStream, built: &Built, fault: Fault) -> Option<()> {
     }
     let mut words = first.split(' ');
     let (method, path) = (words.next()?, words.next()?);
-    let (status, kind, body, length) = respond(path, built, fault);
     let mut stream = stream;
+    if fault == Fault::Busy && path.contains("/manifests/") && !asked.swap(true, Ordering::Relaxed) {
+        let head = "HTTP/1.1 429 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        return stream.write_all(head.as_bytes()).ok();
+    }
+    let (status, kind, body, length) = respond(path, built, fault);
     write!(
         stream,
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
@@ -58,6 +69,9 @@ fn answer(stream: TcpStream, built: &Built, fault: Fault) -> Option<()> {
     .ok()?;
     if method != "HEAD" {
         stream.write_all(&body).ok()?;
+    }
+    if fault == Fault::Stalls && body.len() < length {
+        thread::sleep(Duration::from_secs(60));
     }
     Some(())
 }
@@ -97,6 +111,10 @@ fn respond(path: &str, built: &Built, fault: Fault) -> (&'static str, String, Ve
     let kind = "application/octet-stream".to_owned();
     match fault {
         Fault::DiesInTheMiddle if number == 0 => {
+            body.truncate(length / 2);
+            ("200 OK", kind, body, length)
+        }
+        Fault::Stalls if number == 0 => {
             body.truncate(length / 2);
             ("200 OK", kind, body, length)
         }

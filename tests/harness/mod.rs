@@ -11,6 +11,7 @@ pub mod pty;
 pub mod registry;
 pub mod stream;
 pub mod test;
+pub mod tls;
 
 pub use image::{Image, Packing};
 pub use outcome::Outcome;

@@ -6,13 +6,13 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
-use super::http;
 use super::image::{Built, Image, OCI_INDEX, digest, index};
 use super::within;
+use super::{http, tls};
 
 /// `devbox:open sesame`, whom [`Registry::locked`] knows, as basic authentication wants it.
 pub const BASIC: &str = "ZGV2Ym94Om9wZW4gc2VzYW1l";
@@ -22,10 +22,22 @@ const HTPASSWD: &str = "devbox:$2y$05$devboxdevboxdevboxdevOPMg2uCodXCZrkhQgrqAV
 const UNTIL_WE_GO: &str = r#"docker-registry serve "$1/config.yml" 2>"$1/log" >/dev/null </dev/null & registry=$!
 cat >/dev/null; kill $registry; wait $registry 2>/dev/null; rm -rf "$1""#;
 
+/// What a registry wants to see of who comes.
+#[derive(Default, Clone, Copy)]
+struct Door {
+    /// User and password.
+    login: bool,
+    /// It has a certificate by [`tls::ca`].
+    tls: bool,
+    /// A certificate by the same.
+    client: bool,
+}
+
 /// A running registry.
 pub struct Registry {
     /// `127.0.0.1:PORT`.
     pub address: String,
+    folder: PathBuf,
     authorization: Option<String>,
     /// Blobs that are there. Held while pushing: the registry does not take the same blob twice at once.
     pushed: Mutex<HashSet<String>>,
@@ -37,23 +49,43 @@ impl Registry {
     /// The one that anybody may read and write.
     pub fn open() -> &'static Self {
         static OPEN: OnceLock<Registry> = OnceLock::new();
-        OPEN.get_or_init(|| Self::start(false))
+        OPEN.get_or_init(|| Self::start(Door::default(), None))
     }
 
     /// The one that asks for user and password.
     pub fn locked() -> &'static Self {
         static LOCKED: OnceLock<Registry> = OnceLock::new();
-        LOCKED.get_or_init(|| Self::start(true))
+        LOCKED.get_or_init(|| Self::start(Door { login: true, ..Door::default() }, None))
     }
 
-    fn start(locked: bool) -> Self {
+    /// One over TLS that asks for user and password, and has what [`Registry::open`] has.
+    pub fn private() -> Self {
+        Self::start(Door { login: true, tls: true, client: false }, Some(Self::open()))
+    }
+
+    /// One over TLS that wants to see a certificate, and has what [`Registry::open`] has.
+    pub fn choosy() -> Self {
+        Self::start(Door { login: false, tls: true, client: true }, Some(Self::open()))
+    }
+
+    fn start(door: Door, same_as: Option<&Self>) -> Self {
         let folder = tempfile::Builder::new().prefix("dbt-registry-").tempdir().unwrap().keep();
+        let at = folder.display();
+        let mut http = String::from("addr: \"127.0.0.1:0\"");
+        if door.tls {
+            let pair = tls::certificate("127.0.0.1");
+            for (name, text) in [("cert", &pair.certificate), ("key", &pair.key), ("ca", &tls::ca())] {
+                fs::write(folder.join(name), text).unwrap();
+            }
+            let ca = if door.client { format!(", clientcas: [{at}/ca]") } else { String::new() };
+            http += &format!(", tls: {{certificate: {at}/cert, key: {at}/key{ca}}}");
+        }
+        let data = same_as.map_or(&folder, |other| &other.folder).join("data");
         let mut config = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {0}/data}}}}\n\
-             http: {{addr: \"127.0.0.1:0\"}}\n",
-            folder.display()
+            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{{http}}}\n",
+            data.display()
         );
-        if locked {
+        if door.login {
             fs::write(folder.join("htpasswd"), HTPASSWD).unwrap();
             config += &format!("auth: {{htpasswd: {{realm: tests, path: {}/htpasswd}}}}\n", folder.display());
         }
@@ -72,10 +104,16 @@ impl Registry {
         });
         Self {
             address: address.expect("docker-registry did not come up"),
-            authorization: locked.then(|| format!("Basic {BASIC}")),
+            folder,
+            authorization: door.login.then(|| format!("Basic {BASIC}")),
             pushed: Mutex::default(),
             _shell: shell,
         }
+    }
+
+    /// What it wrote down so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
     }
 
     /// `127.0.0.1:PORT/name`.
