@@ -79,8 +79,9 @@ Examples:
 
 pub(super) const PULL: &str = "\
 Layers are fetched in parallel, checked against their digests and unpacked on the way. Layers already here are \
-not fetched again, and a pull that was cut off goes on where it stopped, layer by layer. Credentials are read \
-where podman and docker keep them. The digest of each image's manifest is printed.
+not fetched again, and a pull that was cut off goes on where it stopped, layer by layer. Credentials, mirrors and \
+certificates are those of podman and docker (auth.json, registries.conf, certs.d). The digest of each image's \
+manifest is printed.
 
 Examples:
   devbox pull debian:12

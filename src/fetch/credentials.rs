@@ -126,10 +126,10 @@ pub(super) fn files(dirs: &Dirs) -> Vec<PathBuf> {
 
 /// The error's text holds nothing of the file: what the parser quotes could be a secret.
 pub(super) fn read(path: &Path) -> io::Result<AuthFile> {
-    serde_json::from_slice(&file::read(path)?).map_err(malformed)
+    serde_json::from_slice(&file::read(path)?).map_err(|error| malformed(&error))
 }
 
-pub(super) fn malformed(error: serde_json::Error) -> io::Error {
+pub(super) fn malformed(error: &serde_json::Error) -> io::Error {
     let why = format!("line {}, column {}: it is malformed", error.line(), error.column());
     io::Error::new(io::ErrorKind::InvalidData, why)
 }

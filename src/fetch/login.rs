@@ -169,7 +169,7 @@ pub fn forget(dirs: &Dirs, key: &Key) -> Result<Kept, LoginError> {
             let same = spelling(known) == key.text;
             found |= same;
             !same
-        })
+        });
     })?;
     if found || erased {
         return Ok(helper.map_or(Kept::File(path), Kept::Helper));
@@ -250,7 +250,7 @@ fn change(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<(),
     };
     let mut text: Value = match &bytes {
         Some(bytes) if !bytes.trim_ascii().is_empty() => {
-            serde_json::from_slice(bytes).map_err(|error| failed(malformed(error)))?
+            serde_json::from_slice(bytes).map_err(|error| failed(malformed(&error)))?
         }
         _ => json!({}),
     };
@@ -264,7 +264,7 @@ fn change(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<(),
     if text == before || (bytes.is_none() && text == json!({ "auths": {} })) {
         return Ok(());
     }
-    let mut new = serde_json::to_vec_pretty(&text).map_err(|error| failed(malformed(error)))?;
+    let mut new = serde_json::to_vec_pretty(&text).map_err(|error| failed(malformed(&error)))?;
     new.push(b'\n');
     replace(path, folder, &new).map_err(failed)
 }

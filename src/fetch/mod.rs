@@ -60,7 +60,7 @@ use transfer::Transfer;
 const USER_AGENT: &str = concat!("devbox/", env!("CARGO_PKG_VERSION"));
 
 /// How long a registry may take.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// Until the connection stands.
     pub connect: Duration,
@@ -174,7 +174,7 @@ impl Registry {
     /// The digest a tag stands for now, by the registry's word: good to see whether anything changed, no more.
     /// `None` when the registry does not say.
     pub fn digest_of(&self, tag: &str) -> Result<Option<Digest>, Error> {
-        self.ask(Method::HEAD, tag, async |response, _| {
+        self.ask(&Method::HEAD, tag, async |response, _| {
             let header = response.headers().get("docker-content-digest");
             Ok(header.and_then(|value| value.to_str().ok()?.parse().ok()))
         })
@@ -182,7 +182,7 @@ impl Registry {
 
     /// The manifest or index with this tag or digest; the bytes of a digest are verified.
     pub fn manifest(&self, tag_or_digest: &str) -> Result<Fetched, Error> {
-        self.ask(Method::GET, tag_or_digest, async |response, idle| {
+        self.ask(&Method::GET, tag_or_digest, async |response, idle| {
             let media_type = http::content_type(&response);
             let bytes = http::body(response, MAX_SIZE, idle).await?;
             let digest = Digest::of(&bytes);
@@ -196,7 +196,7 @@ impl Registry {
     /// Asks one source after the other, until one has it.
     fn ask<T>(
         &self,
-        method: Method,
+        method: &Method,
         tag_or_digest: &str,
         then: impl AsyncFn(reqwest::Response, Duration) -> Result<T, Fault>,
     ) -> Result<T, Error> {
