@@ -1,7 +1,7 @@
 //! `devbox login`: checks a user and password with a registry and keeps them where podman does.
 
+use crate::error::ExitCode;
 use std::io::{self, Read};
-use std::process::ExitCode;
 
 use crate::cli::LoginArgs;
 use crate::dirs::Dirs;

@@ -1,6 +1,6 @@
 //! `devbox logout`: forgets what `login` kept. The registries' names go to standard output.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 
 use crate::cli::LogoutArgs;
 use crate::dirs::Dirs;
