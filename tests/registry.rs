@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::harness::bad_registry::{Fault, serve};
+use crate::harness::host::works;
 use crate::harness::image::architecture;
 use crate::harness::registry::Registry;
 use crate::harness::{Image, Outcome, Packing, Pty, Test, tls};
@@ -119,6 +120,9 @@ fn login_and_logout() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let reference = private.reference("team/small:1");
     test.devbox(["pull", &reference]).output().ok();
+    if works(&["skopeo", "--version"]) {
+        test.plain(["skopeo", "login", "--get-login", address]).output().ok().prints(USER);
+    }
 
     test.devbox(["logout", address]).output().ok().prints(address);
     let text = fs::read_to_string(&file).unwrap();

@@ -32,7 +32,9 @@ impl Certificates {
         for folder in places.map(|place| place.join(host)) {
             match folder.read_dir() {
                 Ok(entries) => return Self::read(&folder, entries).map(Some),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // what is not for us to read is not for us to use; without it we trust less, never more
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
                 Err(error) => return Err(unusable(&folder, &error)),
             }
         }

@@ -196,7 +196,7 @@ impl Fault {
                 "take `blocked` out of registries.conf(5), or use an image from elsewhere; the files are \
                  /etc/containers/registries.conf and ~/.config/containers/registries.conf"
             }
-            Self::Settings { .. } => "mend it or move it away",
+            Self::Settings { .. } => "mend it, or take it away",
             _ => return None,
         };
         Some(hint.into())

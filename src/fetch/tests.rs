@@ -1,4 +1,21 @@
 //! Registries that misbehave, and the ways to log in.
+//!
+//! What a hostile registry or network may try, and the tests that hold against it; each fails when its protection is
+//! taken out. Names without a file are here, `http` and so on are the neighbours' own tests.
+//!
+//! | what | tests |
+//! |---|---|
+//! | cut bodies | `a_cut_body_is_gone_on_with`, `a_mirror_that_dies_half_way`, `transfer: content_ranges` |
+//! | 5xx, 429, `Retry-After` | `a_wait_is_said_and_kept`, `another_try_when_that_may_help`, `retry: pauses_grow_differ_and_end`, `http: both_forms_of_retry_after` |
+//! | slow, silent | `slow_is_not_silent`, `Silent` in two tables; `tests/registry.rs: the_interrupt_key_works_at_once` |
+//! | endless bodies | `manifests_that_cannot_be_had`, `token_services_that_will_not_do`, `blobs_are_what_was_asked_for` |
+//! | redirects | `redirects_end`, `redirect: only_where_it_is_no_less_safe`, `host_port_and_scheme_make_an_origin` |
+//! | credentials elsewhere | `credentials_do_not_follow_redirects`, `who_asks_elsewhere_is_not_answered` |
+//! | token realm | `token_services_that_will_not_do`, `token_login`, `an_identity_token_is_exchanged` |
+//! | plain HTTP | `tls_is_for_all_but_this_machine`, `insecure_is_said_not_assumed` |
+//! | other bytes than the digest's | `blobs_are_what_was_asked_for`, `a_mirror_with_other_bytes_is_left` |
+//! | captive portals | `NotARegistry` in two tables |
+//! | secrets | `credentials: secrets_are_not_printed`, `what_cannot_be_used_is_said`, `login: other_entries_stay`, `helper: bounded_in_time_and_size`; `tests/registry.rs: credential_helpers_are_asked` |
 
 use std::cell::Cell;
 use std::io::Read;

@@ -75,7 +75,10 @@ pub struct Pulled {
 /// The image `request` means, if it is here whole and for the platform.
 pub fn here(store: &Store, request: Request<'_>) -> Result<Option<Image>, Error> {
     let Request { reference, platform } = request;
-    let found = known(store, reference, platform);
+    let found = match (known(store, reference, platform), reference.digest) {
+        (Ok(None), Some(digest)) => with_digest(store, &digest, platform),
+        (found, _) => found,
+    };
     found
         .map(|found| found.map(|(image, _)| image))
         .map_err(|why| Error { reference: reference.to_string(), why: Box::new(why) })

@@ -237,6 +237,13 @@ fn through_an_index() {
     );
     let asked = methods(&fake).len();
     let pinned = format!("{}/x:1@{digest}", fake.address);
+    let found = |platform: &str| {
+        let (reference, platform) = (pinned.parse().unwrap(), platform.parse().unwrap());
+        super::here(&place.store, Request { reference: &reference, platform: &platform }).unwrap()
+    };
+    let digests =
+        ["linux/amd64", "linux/arm64", "linux/riscv64"].map(|it| found(it).map(|it| it.manifest_digest));
+    assert_eq!(digests, [Some(first.manifest_digest), Some(other.manifest_digest), None]);
     assert_eq!(place.pull(&pinned).unwrap().manifest_digest, first.manifest_digest, "by the index's digest");
     assert!(place.pull(&pinned).unwrap().unchanged);
     assert_eq!(methods(&fake).len(), asked, "without the network");

@@ -48,7 +48,10 @@ impl Test {
             environment.push((variable.into(), private(folder).into()));
         }
         private("home/work");
-        Self { root, environment }
+        let test = Self { root, environment };
+        // the machine's own settings are left out by it, so that names mean the same everywhere
+        test.write("config/containers/registries.conf", "");
+        test
     }
 
     /// A project whose `devbox.toml` names the busybox image, and the box `demo`.
