@@ -201,8 +201,13 @@ fn images_of_many_layers() {
     };
     run(&Test::new(), 120).ok().prints("101\n119");
     // The kernel refuses the same folder twice; what is below the topmost of them adds nothing.
-    let layers =
-        ["f 644 srv/last x", "f 644 srv/other y", "f 644 srv/last x", "f 644 srv/.wh.other ", "f 644 srv/last x"];
+    let layers = [
+        "f 644 srv/last x",
+        "f 644 srv/other y",
+        "f 644 srv/last x",
+        "f 644 srv/.wh.other ",
+        "f 644 srv/last x",
+    ];
     let image = layers.iter().fold(Image::busybox(), |image, listing| image.layer(listing, Packing::Plain));
     let reference = Registry::open().push("repeated:1", &image);
     Test::new().devbox([&["run", "--image", &reference][..], &script].concat()).output().ok().prints("1\nx");
