@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::Parser;
 
-use super::{Cli, EnterArgs, Everywhere, PlanFlags, RunArgs, Verb};
+use super::{Cli, EnterArgs, Everywhere, RunArgs, Verb};
 
 #[derive(Parser)]
 #[command(disable_help_flag = true)]
@@ -51,7 +51,7 @@ fn without_flags(verb: &OsStr, words: &[OsString]) -> Option<Verb> {
             Some(name) => Some(name.to_str()?.to_owned()),
             None => None,
         };
-        return Some(Verb::Enter(EnterArgs { target, plan: PlanFlags::default() }));
+        return Some(Verb::Enter(EnterArgs { target, ..EnterArgs::default() }));
     }
     if verb == "run" {
         let words = match words.split_first() {

@@ -133,7 +133,7 @@ pub struct ListArgs {
 }
 
 /// Arguments of `enter`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct EnterArgs {
     /// Box or profile [default: the project's profile]
     #[arg(value_name = "NAME", add = ArgValueCompleter::new(candidates::boxes_and_profiles))]
