@@ -337,6 +337,26 @@ fn when_to_fetch() {
 }
 
 #[test]
+fn another_platform_of_an_index() {
+    needs!(images);
+    let test = Test::new();
+    let of =
+        |name| Image::empty().layer(&format!("f 644 srv/{name} x"), Packing::Gzip).architecture(name).build();
+    let (alien, native) = (of("sparc64"), of(architecture()));
+    let reference = Registry::open().push_index("both:1", &[("sparc64", &alien), (architecture(), &native)]);
+    let digest = crate::harness::image::digest;
+    for (flag, built) in
+        [("--platform=linux/sparc64", &alien), ("--quiet", &native), ("--platform=linux/sparc64", &alien)]
+    {
+        test.devbox(["pull", flag, &reference]).output().ok().prints(&digest(&built.manifest));
+    }
+    test.devbox(["pull", "--platform", "linux/mips", &reference])
+        .output()
+        .refused(&["linux/mips", "linux/sparc64"]);
+    test.devbox(["pull", "--platform", "mips", &reference]).output().refused(&["`mips` is not a platform"]);
+}
+
+#[test]
 fn a_busy_registry_is_waited_for_aloud() {
     let test = Test::new();
     let image = Image::empty().layer("f 644 srv/a x", Packing::Gzip).architecture(architecture());
