@@ -15,6 +15,7 @@ pub mod plan;
 pub mod profile;
 
 pub mod fetch;
+pub mod layout;
 pub mod probe;
 pub mod pull;
 pub mod store;

@@ -45,7 +45,13 @@ const BOB: &str = "Basic Ym9iOnNlY3JldA==";
 
 fn layer(bytes: &[u8]) -> Descriptor {
     let media_type = OCI_LAYER.to_owned();
-    Descriptor { media_type, digest: Digest::of(bytes), size: bytes.len() as u64, platform: None }
+    Descriptor {
+        media_type,
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+        platform: None,
+        annotations: Default::default(),
+    }
 }
 
 fn read(mut blob: Blob) -> Result<Vec<u8>, Error> {

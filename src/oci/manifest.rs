@@ -3,8 +3,10 @@
 //! A document whose bytes could be taken for another kind by another reader is refused (CVE-2021-41190).
 //! `urls` are never fetched, and embedded `data` is not used: the blob is asked for by its digest.
 
+use std::collections::BTreeMap;
+
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::digest::Digest;
 use super::json::{self, NotJson};
@@ -29,6 +31,14 @@ pub struct Descriptor {
     /// In an index: what the image runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
+    /// What its maker wrote beside it, in a layout's index the image's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "annotations")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// `null` for none, as Go writes it.
+fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// An image for one platform.
@@ -121,6 +131,20 @@ impl Error {
             Self::TooManyLayers(_) => Some("squash the image where it is built".into()),
             _ => None,
         }
+    }
+}
+
+impl Manifest {
+    /// The manifest as OCI writes it; the same one gives the same bytes.
+    pub fn to_json(&self) -> Vec<u8> {
+        let Self { config, layers } = self;
+        let document = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "config": config,
+            "layers": layers,
+        });
+        document.to_string().into_bytes()
     }
 }
 

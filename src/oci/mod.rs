@@ -3,10 +3,13 @@
 
 pub mod config;
 pub mod digest;
+pub mod docker_archive;
 mod json;
+pub mod layout;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
+pub mod source;
 
 pub use json::NotJson;

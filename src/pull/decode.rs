@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Chain, Cursor, Read};
 use flate2::bufread::MultiGzDecoder;
 
 use crate::fetch;
+use crate::layout;
 use crate::oci::media_type::Compression;
 
 /// Largest window of a zstd frame, as a power of two: what `zstd` itself takes without being told otherwise.
@@ -58,7 +59,8 @@ impl<R: BufRead> Read for Decoder<R> {
             Self::Zstd(decoder) => decoder.read(buffer),
         };
         read.map_err(|error| {
-            if error.get_ref().is_some_and(|inner| inner.is::<fetch::Error>()) {
+            if error.get_ref().is_some_and(|inner| inner.is::<fetch::Error>() || inner.is::<layout::Error>())
+            {
                 return error;
             }
             // damaged on the way, or made so? The blob's digest tells, and is the better reason

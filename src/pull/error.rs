@@ -3,15 +3,18 @@
 use std::io;
 
 use crate::fetch;
+use crate::layout;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::{config, manifest};
 use crate::store;
 
-/// An image that could not be pulled.
+/// An image that could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot pull {reference}")]
+#[error("cannot {action} {}", .reference.escape_debug())]
 pub struct Error {
+    /// What was to be done, as a verb.
+    pub action: &'static str,
     /// What was asked for.
     pub reference: String,
     /// Why it could not be had.
@@ -25,6 +28,32 @@ pub enum Why {
     /// The registry, or the way to it.
     #[error(transparent)]
     Fetch(#[from] fetch::Error),
+    /// The files it should come from.
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
+    /// An archive without an image.
+    #[error("there is no image in it")]
+    NoImages,
+    /// An archive with more images than one, and none was named.
+    #[error("there is more than one image in it ({})", .0.join(", "))]
+    Several(Vec<String>),
+    /// An archive without the image that was named.
+    #[error("there is no image `{}` in it (there is {})", .wanted.escape_debug(), if .offered.is_empty() { "none with a name".into() } else { .offered.join(", ") })]
+    NotInArchive {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        offered: Vec<String>,
+    },
+    /// An image that is called nothing in the archive.
+    #[error("the image in it has no name")]
+    NoName,
+    /// A name for several images.
+    #[error("there are {0} images in it, and one name")]
+    OneNameForMany(usize),
+    /// The manifest is too large.
+    #[error("its manifest has {0} bytes, more than the limit of {max}", max = manifest::MAX_SIZE)]
+    ManifestSize(u64),
     /// The manifest or index is none we can use.
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
@@ -85,6 +114,10 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match &*self.why {
             Why::Fetch(error) => error.hint(),
+            Why::Layout(error) => error.hint(),
+            Why::Several(_) => Some("put a colon and one of the names behind the path".into()),
+            Why::NoName => Some("`devbox load --tag NAME` gives it one".into()),
+            Why::OneNameForMany(_) => Some("leave `--tag` out; they keep the names they have there".into()),
             Why::Manifest(error) => error.hint(),
             Why::Platform { offered, .. } => {
                 let first = offered.first()?;
@@ -96,7 +129,13 @@ impl Error {
             Why::NestedIndex(_) | Why::LayerCount { .. } | Why::Corrupt { .. } => {
                 Some("the image has to be mended where it is made".into())
             }
-            Why::Config(_) | Why::ConfigSize(_) | Why::Thread(_) | Why::Stopped => None,
+            Why::NoImages
+            | Why::NotInArchive { .. }
+            | Why::ManifestSize(_)
+            | Why::Config(_)
+            | Why::ConfigSize(_)
+            | Why::Thread(_)
+            | Why::Stopped => None,
         }
     }
 }
@@ -112,9 +151,10 @@ impl Why {
 
     /// From an error of a blob's reader or of what decodes it.
     pub(super) fn of_bytes(error: io::Error, layer: Digest) -> Self {
-        match error.downcast::<fetch::Error>() {
+        match error.downcast::<fetch::Error>().map_err(|error| error.downcast::<layout::Error>()) {
             Ok(error) => Self::Fetch(error),
-            Err(source) => Self::Corrupt { layer, source },
+            Err(Ok(error)) => Self::Layout(error),
+            Err(Err(source)) => Self::Corrupt { layer, source },
         }
     }
 }

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::ahead::read_ahead;
+use super::blobs::{Blobs, Stream};
 use super::decode::Decoder;
 use super::error::Why;
-use super::{LayerInfo, Progress};
-use crate::fetch::{Blob, Registry, retry};
+use super::{LayerInfo, Progress, Pulled};
+use crate::fetch::retry;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::Descriptor;
 use crate::store::{self, Hold, LayerLock, Store};
@@ -25,11 +26,18 @@ pub(super) struct Done {
     pub(super) bytes: u64,
 }
 
+impl Done {
+    /// As a pull of the image tells it.
+    pub(super) fn pulled(self, manifest_digest: Digest) -> Pulled {
+        Pulled { manifest_digest, layers_fetched: self.layers, bytes: self.bytes, unchanged: false }
+    }
+}
+
 /// What all workers share.
 struct Work<'a> {
     store: &'a Store,
     hold: &'a Hold,
-    registry: &'a Registry,
+    blobs: &'a dyn Blobs,
     progress: &'a dyn Progress,
     /// Largest first.
     missing: Vec<(&'a Descriptor, &'a Digest)>,
@@ -42,7 +50,7 @@ struct Work<'a> {
 pub(super) fn fetch(
     store: &Store,
     hold: &Hold,
-    registry: &Registry,
+    blobs: &dyn Blobs,
     layers: &[Descriptor],
     diff_ids: &[Digest],
     progress: &dyn Progress,
@@ -58,7 +66,7 @@ pub(super) fn fetch(
 
     let workers = missing.len().min(AT_ONCE);
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let work = Work { store, hold, registry, progress, missing, next, failed };
+    let work = Work { store, hold, blobs, progress, missing, next, failed };
     thread::scope(|scope| {
         let start = |_| thread::Builder::new().name("layer".into()).spawn_scoped(scope, || work.run());
         let workers: Vec<_> = (0..workers).map(start).collect();
@@ -127,7 +135,8 @@ impl Work<'_> {
             store::Error::Input(error) => of_bytes(error),
             source => Why::Layer { layer: layer.digest, source },
         };
-        let blob = Watched { blob: self.registry.blob(layer), work: self, number, done: 0, shown };
+        let blob = self.blobs.blob(layer).map_err(of_bytes)?;
+        let blob = Watched { blob, work: self, number, done: 0, shown };
         let decoder = Decoder::new(blob).map_err(of_bytes)?;
         let staged = thread::scope(|scope| {
             let tar = read_ahead(scope, decoder).map_err(Why::Thread)?;
@@ -140,7 +149,7 @@ impl Work<'_> {
 
 /// A blob whose reading is told to the user, and which ends when another layer has failed.
 struct Watched<'a> {
-    blob: Blob,
+    blob: Box<dyn Stream>,
     work: &'a Work<'a>,
     number: usize,
     done: u64,

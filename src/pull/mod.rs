@@ -1,4 +1,5 @@
-//! From a reference to an image in the store: the only place that knows both network and disk.
+//! From a reference, or files in other tools' forms, to an image in the store: the only place that knows network,
+//! foreign files and store.
 //!
 //! ```text
 //! tag → manifest (through an index) → configuration → layers that are missing
@@ -15,19 +16,24 @@ use crate::dirs::Dirs;
 use crate::fetch::{Fetched, Registry, retry};
 use crate::oci::config::{self, ImageConfig};
 use crate::oci::digest::Digest;
-use crate::oci::manifest::{self, Document, Manifest};
+use crate::oci::manifest::{self, Descriptor, Document, Manifest};
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::store::{self, Image, Store};
 
 mod ahead;
+mod blobs;
 mod decode;
 mod error;
+mod import;
 mod layers;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Error, Why};
+pub use import::{Input, Loaded, import, load};
+
+use blobs::Blobs;
 
 /// What to pull.
 #[derive(Debug, Clone, Copy)]
@@ -75,13 +81,19 @@ pub struct Pulled {
 /// The image `request` means, if it is here whole and for the platform.
 pub fn here(store: &Store, request: Request<'_>) -> Result<Option<Image>, Error> {
     let Request { reference, platform } = request;
-    let found = match (known(store, reference, platform), reference.digest) {
+    let found = match (known(store, &reference.to_string(), platform), reference.digest) {
         (Ok(None), Some(digest)) => with_digest(store, &digest, platform),
         (found, _) => found,
     };
     found
         .map(|found| found.map(|(image, _)| image))
-        .map_err(|why| Error { reference: reference.to_string(), why: Box::new(why) })
+        .map_err(|why| Error { action: "pull", reference: reference.to_string(), why: Box::new(why) })
+}
+
+impl Pulled {
+    fn unchanged(manifest_digest: Digest) -> Self {
+        Self { manifest_digest, layers_fetched: 0, bytes: 0, unchanged: true }
+    }
 }
 
 /// Brings the image into the store and lets the reference stand for it.
@@ -103,21 +115,16 @@ pub fn pull(
     let pulled = bring(store, dirs, request, progress);
     // what interrupted commands left is no reason to fail
     let _ = store.sweep();
-    pulled.map_err(|why| Error { reference: request.reference.to_string(), why: Box::new(why) })
+    let reference = || request.reference.to_string();
+    pulled.map_err(|why| Error { action: "pull", reference: reference(), why: Box::new(why) })
 }
 
 fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progress) -> Result<Pulled, Why> {
     let Request { reference, platform } = request;
     let note = |text: &str| progress.note(text);
-    let here = |image: &Image| Pulled {
-        manifest_digest: image.manifest_digest,
-        layers_fetched: 0,
-        bytes: 0,
-        unchanged: true,
-    };
-    let known = known(store, reference, platform)?;
+    let known = known(store, &reference.to_string(), platform)?;
     if let (Some((image, _)), Some(_)) = (&known, reference.digest) {
-        return Ok(here(image));
+        return Ok(Pulled::unchanged(image.manifest_digest));
     }
     if let Some(digest) = reference.digest
         && let Some((image, _)) = with_digest(store, &digest, platform)?
@@ -126,7 +133,7 @@ fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progre
         // it may have been removed while we waited
         if complete(store, &image.manifest_digest)?.is_some() {
             store.set_ref(&hold, &reference.to_string(), &image.manifest_digest)?;
-            return Ok(Pulled { unchanged: false, ..here(&image) });
+            return Ok(Pulled { unchanged: false, ..Pulled::unchanged(image.manifest_digest) });
         }
     }
     let registry = Registry::open(dirs, reference, &note)?;
@@ -134,19 +141,54 @@ fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progre
         && let Ok(Some(digest)) = registry.digest_of(tag)
         && (digest == image.manifest_digest || Some(digest) == top_digest(image))
     {
-        return Ok(here(image));
+        return Ok(Pulled::unchanged(image.manifest_digest));
     }
 
-    let (top, fetched, manifest) = resolve(&registry, request, &note)?;
-    let hold = store.hold(&mut |holder| note(&format!("waiting for {holder}, which removes images")))?;
-    let source = Reference { digest: Some(top), ..reference.clone() }.to_string();
+    let get = |what: &str| retry(&note, |error| Some(error), || registry.manifest(what));
+    let top = get(&match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.clone().unwrap_or_default(),
+    })?;
+    let source = Reference { digest: Some(top.digest), ..reference.clone() }.to_string();
+    let (fetched, manifest) = behind(top, platform, |entry| Ok(get(&entry.digest.to_string())?))?;
+    let found = Found { fetched, manifest, source };
+    let origin = Origin { blobs: &registry, note: &note };
+    keep(store, platform, found, &origin, &[reference.to_string()], progress)
+}
+
+/// An image that was found, before its layers are.
+struct Found {
+    fetched: Fetched,
+    manifest: Manifest,
+    /// Where, as text.
+    source: String,
+}
+
+/// Where the rest of it is to be had.
+struct Origin<'a> {
+    blobs: &'a dyn Blobs,
+    note: &'a dyn Fn(&str),
+}
+
+/// Brings configuration and missing layers, records the image and lets `names` stand for it.
+fn keep(
+    store: &Store,
+    platform: &Platform,
+    found: Found,
+    origin: &Origin<'_>,
+    names: &[String],
+    progress: &dyn Progress,
+) -> Result<Pulled, Why> {
+    let Found { fetched, manifest, source } = found;
+    let hold =
+        store.hold(&mut |holder| (origin.note)(&format!("waiting for {holder}, which removes images")))?;
     let (image, done) = match complete(store, &fetched.digest)? {
         Some((image, config)) => {
             suits(&config, platform)?;
             (Image { source, ..image }, layers::Done::default())
         }
         None => {
-            let bytes = configuration(&registry, &manifest, &note)?;
+            let bytes = configuration(origin, &manifest)?;
             let config = ImageConfig::parse(&bytes)?;
             suits(&config, platform)?;
             if config.diff_ids.len() != manifest.layers.len() {
@@ -155,7 +197,8 @@ fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progre
                     diff_ids: config.diff_ids.len(),
                 });
             }
-            let done = layers::fetch(store, &hold, &registry, &manifest.layers, &config.diff_ids, progress)?;
+            let done =
+                layers::fetch(store, &hold, origin.blobs, &manifest.layers, &config.diff_ids, progress)?;
             let image = Image {
                 manifest_digest: fetched.digest,
                 manifest: fetched.bytes,
@@ -168,22 +211,15 @@ fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progre
         }
     };
     store.put_image(&hold, &image)?;
-    store.set_ref(&hold, &reference.to_string(), &image.manifest_digest)?;
-    Ok(Pulled {
-        manifest_digest: image.manifest_digest,
-        layers_fetched: done.layers,
-        bytes: done.bytes,
-        unchanged: false,
-    })
+    for name in names {
+        store.set_ref(&hold, name, &image.manifest_digest)?;
+    }
+    Ok(done.pulled(image.manifest_digest))
 }
 
-/// The image its reference stands for, if it is here whole and for the platform.
-fn known(
-    store: &Store,
-    reference: &Reference,
-    platform: &Platform,
-) -> Result<Option<(Image, ImageConfig)>, Why> {
-    Ok(match store.resolve(&reference.to_string())? {
+/// The image `name` stands for, if it is here whole and for the platform.
+fn known(store: &Store, name: &str, platform: &Platform) -> Result<Option<(Image, ImageConfig)>, Why> {
+    Ok(match store.resolve(name)? {
         Some(manifest) => complete(store, &manifest)?.filter(|(_, config)| suits(config, platform).is_ok()),
         None => None,
     })
@@ -228,44 +264,37 @@ fn top_digest(image: &Image) -> Option<Digest> {
     image.source.parse::<Reference>().ok()?.digest
 }
 
-/// The digest the reference stands for, and the manifest for `platform` behind it.
-fn resolve(
-    registry: &Registry,
-    request: Request<'_>,
-    note: &dyn Fn(&str),
-) -> Result<(Digest, Fetched, Manifest), Why> {
-    let get = |what: &str| retry(note, |error| Some(error), || registry.manifest(what));
-    let wanted = match (&request.reference.digest, &request.reference.tag) {
-        (Some(digest), _) => digest.to_string(),
-        (None, tag) => tag.clone().unwrap_or_default(),
-    };
-    let fetched = get(&wanted)?;
-    let top = fetched.digest;
-    let index = match manifest::parse(&fetched.bytes, fetched.media_type.as_deref())? {
-        Document::Manifest(manifest) => return Ok((top, fetched, manifest)),
+/// The manifest for `platform` behind `top`, which is it or an index over it; `get` fetches an index's entry.
+fn behind(
+    top: Fetched,
+    platform: &Platform,
+    get: impl Fn(&Descriptor) -> Result<Fetched, Why>,
+) -> Result<(Fetched, Manifest), Why> {
+    let index = match manifest::parse(&top.bytes, top.media_type.as_deref())? {
+        Document::Manifest(manifest) => return Ok((top, manifest)),
         Document::Index(index) => index,
     };
-    let Some(chosen) = index.choose(request.platform) else {
+    let Some(chosen) = index.choose(platform) else {
         let offered = index.platforms().into_iter().map(ToString::to_string).collect();
-        return Err(Why::Platform { wanted: request.platform.clone(), offered });
+        return Err(Why::Platform { wanted: platform.clone(), offered });
     };
-    let fetched = get(&chosen.digest.to_string())?;
+    let fetched = get(chosen)?;
     match manifest::parse(&fetched.bytes, Some(&chosen.media_type))? {
-        Document::Manifest(manifest) => Ok((top, fetched, manifest)),
+        Document::Manifest(manifest) => Ok((fetched, manifest)),
         Document::Index(_) => Err(Why::NestedIndex(fetched.digest)),
     }
 }
 
 /// The configuration's bytes, verified.
-fn configuration(registry: &Registry, manifest: &Manifest, note: &dyn Fn(&str)) -> Result<Vec<u8>, Why> {
+fn configuration(origin: &Origin<'_>, manifest: &Manifest) -> Result<Vec<u8>, Why> {
     if manifest.config.size > config::MAX_SIZE as u64 {
         return Err(Why::ConfigSize(manifest.config.size));
     }
-    retry(note, Why::fetch, || {
+    retry(origin.note, Why::fetch, || {
+        let of_bytes = |error| Why::of_bytes(error, manifest.config.digest);
         let mut bytes = Vec::new();
-        let mut blob = registry.blob(&manifest.config);
-        let read = blob.ready(note).and_then(|()| std::io::copy(&mut blob, &mut bytes));
-        read.map_err(|error| Why::of_bytes(error, manifest.config.digest))?;
+        let mut blob = origin.blobs.blob(&manifest.config).map_err(of_bytes)?;
+        blob.ready(origin.note).and_then(|()| std::io::copy(&mut blob, &mut bytes)).map_err(of_bytes)?;
         Ok(bytes)
     })
 }

@@ -40,6 +40,7 @@ mod limits;
 pub(crate) mod listing;
 mod lock;
 mod record;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -35,11 +35,11 @@ pub(super) fn remove(target: &Path) -> Result<bool, Error> {
 }
 
 /// A new file of a name nobody else has.
-fn draft(staging: &Path) -> Result<(PathBuf, File), Error> {
+pub(super) fn draft(staging: &Path) -> Result<(PathBuf, File), Error> {
     let mut number = 0;
     loop {
         let path = staging.join(format!("record-{}-{number}", std::process::id()));
-        match File::create_new(&path) {
+        match File::options().read(true).write(true).create_new(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             made => return Ok((path.clone(), made.at("make", &path)?)),
         }

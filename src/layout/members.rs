@@ -1,0 +1,373 @@
+//! The members of a tar archive: where each stands, found in one walk over the headers. The bodies are skipped.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use tar::{EntryType, Header, PaxExtensions};
+
+use super::error::Error;
+
+const BLOCK: u64 = 512;
+/// Most members; an archive of the largest images has a few thousand.
+const MAX_MEMBERS: usize = 50_000;
+/// Bytes of one long name or set of PAX records, which are held in memory.
+const MAX_METADATA: u64 = 64 << 10;
+/// Longer names are nothing that belongs to an image.
+const MAX_NAME: usize = 1 << 10;
+/// Links followed to one member.
+const MAX_LINKS: usize = 8;
+
+/// Members by name.
+#[derive(Debug, Default)]
+pub(super) struct Members(HashMap<Box<[u8]>, Member>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Member {
+    File {
+        offset: u64,
+        size: u64,
+    },
+    /// The full name of another member.
+    Link(Vec<u8>),
+    Other,
+    /// Two readers could take two things for it.
+    Twice,
+}
+
+/// What stands at a name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    File {
+        offset: u64,
+        size: u64,
+    },
+    Nothing,
+    /// Something that can't be read, and why.
+    Other(&'static str),
+}
+
+/// What the records before a header say.
+#[derive(Default)]
+struct Before {
+    name: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
+    size: Option<u64>,
+    sparse: bool,
+}
+
+impl Members {
+    /// Lists the members of `file`, which is called `shown` in messages.
+    pub(super) fn of(file: &File, shown: &str) -> Result<Self, Error> {
+        let length = file
+            .metadata()
+            .map_err(|source| Error::File { action: "look at", shown: shown.to_owned(), source })?
+            .len();
+        let mut walk = Walk { file, shown, length, at: 0 };
+        let (mut members, mut before) = (Self::default(), Before::default());
+        while let Some(header) = walk.header()? {
+            let flag = header.entry_type();
+            let kept = match flag {
+                EntryType::GNULongName
+                | EntryType::GNULongLink
+                | EntryType::XHeader
+                | EntryType::XGlobalHeader => {
+                    let size = header.entry_size().map_err(|_| walk.wrong("a size is malformed"))?;
+                    let body = walk.metadata(size)?;
+                    match flag {
+                        EntryType::GNULongName => before.name = Some(until_nul(body)),
+                        EntryType::GNULongLink => before.target = Some(until_nul(body)),
+                        EntryType::XHeader => {
+                            before.records(&body).ok_or_else(|| walk.wrong("a PAX record is malformed"))?
+                        }
+                        _ => {}
+                    }
+                    continue;
+                }
+                _ => std::mem::take(&mut before),
+            };
+            let size = match kept.size {
+                Some(size) => size,
+                None => header.entry_size().map_err(|_| walk.wrong("a size is malformed"))?,
+            };
+            let name = kept.name.unwrap_or_else(|| header.path_bytes().into_owned());
+            let target = || {
+                let within = header.link_name_bytes().map(|name| name.into_owned()).unwrap_or_default();
+                kept.target.clone().unwrap_or(within)
+            };
+            let has_body = !matches!(
+                flag,
+                EntryType::Link
+                    | EntryType::Symlink
+                    | EntryType::Char
+                    | EntryType::Block
+                    | EntryType::Directory
+                    | EntryType::Fifo
+            );
+            let member = match flag {
+                EntryType::Regular | EntryType::Continuous if !kept.sparse => {
+                    Member::File { offset: walk.at, size }
+                }
+                EntryType::Link => Member::Link(clean(&target()).unwrap_or_default()),
+                EntryType::Symlink => Member::Link(beside(&name, &target()).unwrap_or_default()),
+                _ => Member::Other,
+            };
+            if has_body {
+                walk.skip(size)?;
+            }
+            members.put(&name, member).map_err(|why| walk.wrong(why))?;
+        }
+        Ok(members)
+    }
+
+    fn put(&mut self, name: &[u8], member: Member) -> Result<(), &'static str> {
+        let Some(name) = clean(name).filter(|name| name.len() <= MAX_NAME) else { return Ok(()) };
+        let again =
+            self.0.get(&*name).is_some_and(|there| member != Member::Other || *there != Member::Other);
+        self.0.insert(name.into(), if again { Member::Twice } else { member });
+        if self.0.len() > MAX_MEMBERS { Err("it has more than 50000 members") } else { Ok(()) }
+    }
+
+    /// What stands at `name`, links of the archive resolved.
+    pub(super) fn find(&self, name: &str) -> Found {
+        let Some(mut name) = clean(name.as_bytes()) else { return Found::Nothing };
+        for _ in 0..MAX_LINKS {
+            match self.0.get(&*name) {
+                Some(Member::File { offset, size }) => return Found::File { offset: *offset, size: *size },
+                Some(Member::Link(target)) => name.clone_from(target),
+                Some(Member::Other) => return Found::Other("is not a regular file"),
+                Some(Member::Twice) => return Found::Other("is there twice"),
+                None => return Found::Nothing,
+            }
+        }
+        Found::Other("has too many links on its way")
+    }
+}
+
+/// The way over the headers.
+struct Walk<'a> {
+    file: &'a File,
+    shown: &'a str,
+    length: u64,
+    /// Where the next block or body stands.
+    at: u64,
+}
+
+impl Walk<'_> {
+    /// The next header; `None` at the end of the archive, with or without its two zero blocks.
+    fn header(&mut self) -> Result<Option<Header>, Error> {
+        let mut block = [0; BLOCK as usize];
+        if self.at == self.length && self.at > 0 {
+            return Ok(None);
+        }
+        self.read(&mut block)?;
+        if block == [0; BLOCK as usize] {
+            return if self.at > BLOCK { Ok(None) } else { Err(self.wrong("it is empty")) };
+        }
+        let header = Header::from_byte_slice(&block).clone();
+        let sum: u32 = (block.iter().enumerate())
+            .map(|(at, byte)| u32::from(if (148..156).contains(&at) { b' ' } else { *byte }))
+            .sum();
+        match header.cksum() {
+            Ok(stated) if stated == sum => Ok(Some(header)),
+            _ => Err(self.wrong("a header's checksum is wrong")),
+        }
+    }
+
+    /// The body of a record that describes the next member.
+    fn metadata(&mut self, size: u64) -> Result<Vec<u8>, Error> {
+        if size > MAX_METADATA {
+            return Err(self.wrong("a name or record is longer than 64 KiB"));
+        }
+        let mut body = vec![0; size as usize];
+        self.read(&mut body)?;
+        self.at -= size;
+        self.skip(size)?;
+        Ok(body)
+    }
+
+    /// Past a body and its padding; the last padding may be missing.
+    fn skip(&mut self, size: u64) -> Result<(), Error> {
+        let end = self.at.checked_add(size).filter(|end| *end <= self.length);
+        let end = end.ok_or_else(|| self.wrong("it is cut off"))?;
+        self.at = end.next_multiple_of(BLOCK).min(self.length);
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
+        self.file.read_exact_at(buffer, self.at).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => self.wrong("it is cut off"),
+            _ => Error::File { action: "read", shown: self.shown.to_owned(), source },
+        })?;
+        self.at += buffer.len() as u64;
+        Ok(())
+    }
+
+    fn wrong(&self, why: &'static str) -> Error {
+        Error::NoArchive { shown: self.shown.to_owned(), offset: self.at, why }
+    }
+}
+
+impl Before {
+    /// Takes PAX records; `None` when one is malformed.
+    fn records(&mut self, body: &[u8]) -> Option<()> {
+        for record in PaxExtensions::new(body) {
+            let record = record.ok()?;
+            match record.key_bytes() {
+                b"path" => self.name = Some(record.value_bytes().to_owned()),
+                b"linkpath" => self.target = Some(record.value_bytes().to_owned()),
+                b"size" => self.size = Some(record.value().ok()?.parse().ok()?),
+                key => self.sparse |= key.starts_with(b"GNU.sparse."),
+            }
+        }
+        Some(())
+    }
+}
+
+/// A name as it is looked up: no leading `/`, no `.`, no doubled slash; `None` with `..`, or when nothing is left.
+fn clean(name: &[u8]) -> Option<Vec<u8>> {
+    let parts: Vec<&[u8]> =
+        name.split(|byte| *byte == b'/').filter(|part| !matches!(part, [] | [b'.'])).collect();
+    (!parts.is_empty() && !parts.contains(&&b".."[..])).then(|| parts.join(&b'/'))
+}
+
+/// What a symbolic link at `name` leads to; `None` when that is no member.
+fn beside(name: &[u8], target: &[u8]) -> Option<Vec<u8>> {
+    if target.starts_with(b"/") {
+        return None;
+    }
+    let name = clean(name)?;
+    let mut parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').collect();
+    parts.pop();
+    for part in target.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join(&b'/'))
+}
+
+fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn members(bytes: &[u8]) -> Result<Members, Error> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        Members::of(&file, "x.tar")
+    }
+
+    /// A header without a name record, and its body.
+    fn member(name: &str, kind: EntryType, target: &str, body: &[u8]) -> Vec<u8> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
+        header.set_size(body.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend_from_slice(body);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    }
+
+    fn file(name: &str, body: &[u8]) -> Vec<u8> {
+        member(name, EntryType::Regular, "", body)
+    }
+
+    #[test]
+    fn names_are_found() {
+        let long = format!("a/{}", "x".repeat(200));
+        let bytes = [
+            file("./one", b"1"),
+            member("dir/", EntryType::Directory, "", b""),
+            member("dir/", EntryType::Directory, "", b""),
+            member("@", EntryType::GNULongName, "", format!("{long}\0").as_bytes()),
+            file("cut", b"long"),
+            member("@", EntryType::XHeader, "", b"12 path=b/c\n"),
+            file("cut", b"pax"),
+            member("dir/link", EntryType::Symlink, "../one", b""),
+            member("dir/far", EntryType::Symlink, "../../../etc/passwd", b""),
+            member("dir/root", EntryType::Symlink, "/one", b""),
+            member("hard", EntryType::Link, "./one", b""),
+            member("loop", EntryType::Symlink, "loop", b""),
+            member("fifo", EntryType::Fifo, "", b""),
+            file("../up", b"u"),
+            file("twice", b"1"),
+            file("twice", b"2"),
+            vec![0; 1024],
+        ]
+        .concat();
+        let members = members(&bytes).unwrap();
+        let text = |name: &str| match members.find(name) {
+            Found::File { offset, size } => {
+                String::from_utf8(bytes[offset as usize..(offset + size) as usize].to_vec()).unwrap()
+            }
+            Found::Nothing => "nothing".into(),
+            Found::Other(why) => why.into(),
+        };
+        for (name, expected) in [
+            ("one", "1"),
+            ("/one", "1"),
+            (&long, "long"),
+            ("cut", "nothing"),
+            ("b/c", "pax"),
+            ("dir/link", "1"),
+            ("hard", "1"),
+            ("dir/far", "nothing"),
+            ("dir/root", "nothing"),
+            ("dir", "is not a regular file"),
+            ("fifo", "is not a regular file"),
+            ("loop", "has too many links on its way"),
+            ("twice", "is there twice"),
+            ("up", "nothing"),
+            ("../up", "nothing"),
+            ("", "nothing"),
+        ] {
+            assert_eq!(text(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn hostile_archives() {
+        let claims = |size: u64| {
+            let mut header = Header::new_gnu();
+            header.set_size(size);
+            header.set_cksum();
+            header.as_bytes().to_vec()
+        };
+        let mut sum = file("a", b"");
+        sum[0] ^= 1;
+        let mut memory = Header::new_gnu();
+        memory.set_entry_type(EntryType::XHeader);
+        memory.set_size(1 << 33);
+        memory.set_cksum();
+        for (why, bytes) in [
+            ("cut off", vec![]),
+            ("cut off", vec![1; 100]),
+            ("empty", vec![0; 1024]),
+            ("checksum", vec![7; 1024]),
+            ("checksum", sum),
+            ("cut off", claims(1)),
+            ("cut off", claims(u64::MAX >> 1)),
+            ("cut off", claims(u64::MAX)),
+            ("longer than 64 KiB", memory.as_bytes().to_vec()),
+            ("PAX", member("@", EntryType::XHeader, "", b"99 path=x\n")),
+            ("PAX", member("@", EntryType::XHeader, "", b"11 size=-1\n")),
+        ] {
+            let error = members(&bytes).unwrap_err().to_string();
+            assert!(error.contains(why), "{why}: {error}");
+        }
+    }
+}
