@@ -31,6 +31,16 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A file of a layer is not as it was unpacked.
+    #[error("layer {layer} is damaged: `{entry}` {why}")]
+    DamagedLayer {
+        /// The layer.
+        layer: Digest,
+        /// The file's name in it, escaped and shortened.
+        entry: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The disk (its bytes or its inodes) or the user's share of it is full.
     #[error("no space left on {}", .path.display())]
     NoSpace {
@@ -176,6 +186,7 @@ impl Error {
                 Some("free some space there, or let XDG_DATA_HOME name a folder on a larger disk".into())
             }
             Self::Damaged { path, .. } => Some(format!("remove {} and pull the image again", path.display())),
+            Self::DamagedLayer { .. } => Some("`devbox verify --repair` fetches it again".into()),
             Self::Mounted { path } => Some(format!("umount {}", path.display())),
             Self::Malformed { .. } | Self::Refused { .. } => {
                 Some("nothing was kept; the image has to be mended where it is made".into())

@@ -7,6 +7,8 @@
 //!   layers/sha256/<diff_id>/  one rename makes it exist, and it never changes afterwards
 //!     tree/                   the layer in overlay form, every inode the caller's own
 //!     index                   what such an inode can't hold: owners, devices, capabilities
+//!     framing                 all of its tar archive but the files' contents, so that it can be made again
+//!     replaced/               contents of entries that later ones of the layer replaced; hardly ever there
 //!     meta                    what the unpacking counted, and the boot it happened in
 //!     durable                 present once the layer is known to be on the disk
 //!   images/sha256/<manifest>  manifest, configuration, layers, where it came from
@@ -29,12 +31,15 @@ use crate::dirs;
 use crate::oci::digest::Digest;
 use crate::sys::fd;
 
+mod access;
 mod archive;
 mod collect;
 mod error;
+mod framing;
 mod image;
 mod index;
 mod layer;
+mod layer_tar;
 mod limits;
 #[cfg(test)]
 pub(crate) mod listing;
@@ -51,6 +56,7 @@ pub use error::{Error, Refusal};
 pub use image::{Image, ImageEntry};
 pub use index::Owner;
 pub use layer::{LayerLock, Meta, Staged};
+pub use layer_tar::LayerTar;
 pub use lock::Holder;
 pub use tree::remove_tree;
 pub use unpack::{Seen, Tally};

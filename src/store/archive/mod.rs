@@ -15,7 +15,7 @@ use self::pax::Records;
 use self::sparse::Sparse;
 use self::stream::Stream;
 use super::error::Error;
-use super::limits;
+use super::{framing, limits};
 use crate::oci::digest::Digest;
 
 mod header;
@@ -85,7 +85,17 @@ struct Before {
 
 impl<R: Read> Archive<R> {
     pub(super) fn new(input: R) -> Self {
-        Self { stream: Stream::new(input), left: 0, padding: 0 }
+        Self { stream: Stream::new(input, None), left: 0, padding: 0 }
+    }
+
+    /// Reads as [`Archive::new`] does, and writes the framing.
+    pub(super) fn framed(input: R, framing: framing::Writer) -> Self {
+        Self { stream: Stream::new(input, Some(framing)), left: 0, padding: 0 }
+    }
+
+    /// The framing of what was read so far, if it is written.
+    pub(super) fn framing(&mut self) -> Option<&mut framing::Writer> {
+        self.stream.framing.as_mut()
     }
 
     /// The next entry, past what was not read of the former one's body; `None` at the end of the archive.
@@ -125,12 +135,13 @@ impl<R: Read> Archive<R> {
         }
     }
 
-    /// The next bytes of the present entry's body, no more than `most`; empty at its end.
+    /// The next bytes of the present entry's body, no more than `most`, which go to `offset` of its file; empty at
+    /// the body's end.
     ///
     /// What fits the buffer comes in one piece.
-    pub(super) fn body(&mut self, most: u64) -> Result<&[u8], Error> {
+    pub(super) fn body(&mut self, offset: u64, most: u64) -> Result<&[u8], Error> {
         let Self { stream, left, .. } = self;
-        let piece = stream.some(most.min(*left))?;
+        let piece = stream.content(offset, most.min(*left))?;
         *left -= piece.len() as u64;
         Ok(piece)
     }

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read};
 use super::BLOCK;
 use crate::oci::digest::{Digest, Hasher};
 use crate::store::error::Error;
+use crate::store::framing;
 
 /// Also the largest single write to a file.
 const CAPACITY: usize = 512 << 10;
@@ -17,12 +18,14 @@ pub(super) struct Stream<R> {
     start: usize,
     end: usize,
     read: u64,
+    /// Where all goes that is handed out and lies nowhere else.
+    pub(super) framing: Option<framing::Writer>,
 }
 
 impl<R: Read> Stream<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(super) fn new(input: R, framing: Option<framing::Writer>) -> Self {
         let buffer = vec![0; CAPACITY].into_boxed_slice();
-        Self { input, hasher: Hasher::default(), buffer, start: 0, end: 0, read: 0 }
+        Self { input, hasher: Hasher::default(), buffer, start: 0, end: 0, read: 0, framing }
     }
 
     /// Where the next byte handed out stands in the layer.
@@ -39,11 +42,27 @@ impl<R: Read> Stream<R> {
         let offset = self.offset();
         let Some(block) = self.buffer[self.start..self.end].first_chunk() else { return Err(cut(offset)) };
         self.start += BLOCK;
+        if let Some(framing) = &mut self.framing {
+            framing.bytes(block)?;
+        }
         Ok(Some(*block))
     }
 
     /// Between 1 and `most` bytes, all `most` if the buffer holds so many; none only when `most` is 0.
     pub(super) fn some(&mut self, most: u64) -> Result<&[u8], Error> {
+        self.take(most, |framing, bytes| framing.bytes(bytes))
+    }
+
+    /// The same, of bytes that go to `offset` of the file last placed.
+    pub(super) fn content(&mut self, offset: u64, most: u64) -> Result<&[u8], Error> {
+        self.take(most, |framing, bytes| framing.content(offset, bytes))
+    }
+
+    fn take(
+        &mut self,
+        most: u64,
+        keep: impl FnOnce(&mut framing::Writer, &[u8]) -> Result<(), Error>,
+    ) -> Result<&[u8], Error> {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         if most <= CAPACITY {
             self.fill(most)?;
@@ -54,8 +73,14 @@ impl<R: Read> Stream<R> {
         if count < most && (count == 0 || most <= CAPACITY) {
             return Err(cut(self.read));
         }
+        let bytes = &self.buffer[self.start..self.start + count];
         self.start += count;
-        Ok(&self.buffer[self.start - count..self.start])
+        if let Some(framing) = &mut self.framing
+            && count > 0
+        {
+            keep(framing, bytes)?;
+        }
+        Ok(bytes)
     }
 
     pub(super) fn skip(&mut self, mut count: u64) -> Result<(), Error> {
@@ -68,11 +93,16 @@ impl<R: Read> Stream<R> {
     /// Reads to the end of the input; digest and count of all its bytes.
     pub(super) fn finish(mut self) -> Result<(Digest, u64), Error> {
         loop {
+            if let Some(framing) = &mut self.framing {
+                framing.bytes(&self.buffer[self.start..self.end])?;
+            }
             (self.start, self.end) = (0, 0);
             if !self.read_more()? {
-                return Ok((self.hasher.finish(), self.read));
+                break;
             }
         }
+        self.framing.map_or(Ok(()), framing::Writer::finish)?;
+        Ok((self.hasher.finish(), self.read))
     }
 
     /// Has `count` bytes at hand, fewer only where the input ends.

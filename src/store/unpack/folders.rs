@@ -7,7 +7,7 @@
 //! modes, times and markers come last, when the order of entries no longer matters.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -17,7 +17,7 @@ use nix::sys::time::TimeSpec;
 use super::Fault;
 use super::handles::Handles;
 use crate::store::error::{Refusal, shown};
-use crate::store::{limits, tree};
+use crate::store::{framing, limits};
 use crate::sys;
 use crate::sys::fd;
 
@@ -35,6 +35,10 @@ pub(super) struct Folders<'a> {
     pub(super) path: &'a Path,
     pub(super) nodes: Vec<Node>,
     root: Rc<OwnedFd>,
+    /// The layer's folder, and in it, once needed, that of what was replaced.
+    layer: BorrowedFd<'a>,
+    replaced: Option<OwnedFd>,
+    asides: u64,
     pub(super) handles: Handles,
     /// The parent asked for last: entries come folder by folder.
     last: Option<(Vec<u8>, Id)>,
@@ -75,12 +79,15 @@ impl Node {
 }
 
 impl<'a> Folders<'a> {
-    pub(super) fn new(root: OwnedFd, path: &'a Path) -> Self {
+    pub(super) fn new(root: OwnedFd, layer: BorrowedFd<'a>, path: &'a Path) -> Self {
         let node = Node::implied(ROOT, Rc::from(&b""[..]), 0, TimeSpec::new(0, 0));
         Self {
             path,
             nodes: vec![node],
             root: Rc::new(root),
+            layer,
+            replaced: None,
+            asides: 0,
             handles: Handles::default(),
             last: None,
             hidden: 0,
@@ -167,9 +174,20 @@ impl<'a> Folders<'a> {
         Ok(id)
     }
 
-    /// Removes what stands at `name`, a folder with all in it.
-    pub(super) fn clear(&mut self, at: Id, name: &[u8]) -> Result<(), Fault> {
-        tree::remove_at(self.open(at)?.as_fd(), name, self.path)?;
+    /// Sets aside what stands at `name`, a folder with all in it; false when nothing does.
+    pub(super) fn set_aside(&mut self, at: Id, name: &[u8]) -> Result<bool, Fault> {
+        let folder = self.open(at)?;
+        if self.replaced.is_none() {
+            fd::mkdirat(self.layer, framing::REPLACED.as_bytes(), 0o700)?;
+            self.replaced = Some(fd::open_folder(self.layer, framing::REPLACED.as_bytes())?);
+        }
+        let Some(replaced) = &self.replaced else { return Ok(false) };
+        let number = self.asides.to_string();
+        match fd::renameat(folder.as_fd(), name, replaced.as_fd(), number.as_bytes()) {
+            Err(error) if error.errno == Errno::ENOENT => return Ok(false),
+            moved => moved?,
+        }
+        self.asides += 1;
         // a link on the way of the last parent may be what went
         self.last = None;
         let mut gone: Vec<Id> = self.node_mut(at).folders.remove(name).into_iter().collect();
@@ -180,12 +198,20 @@ impl<'a> Folders<'a> {
             node.hidden = BTreeSet::new();
             gone.extend(std::mem::take(&mut node.folders).into_values());
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The folder `name` in `at`, itself and not what a link leads to.
     pub(super) fn folder(&self, at: Id, name: &[u8]) -> Option<Id> {
         self.node(at).folders.get(name).copied()
+    }
+
+    /// Whether `id` is `folder` or lies somewhere in it.
+    pub(super) fn lies_in(&self, mut id: Id, folder: Id) -> bool {
+        while id != folder && id != ROOT {
+            id = self.node(id).parent;
+        }
+        id == folder
     }
 
     /// Sets what a folder has in the end.

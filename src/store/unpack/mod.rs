@@ -16,7 +16,7 @@ use self::place::Unpack;
 use self::whiteout::Whiteouts;
 use super::archive::{Archive, Entry};
 use super::error::{At, Error, Refusal, shown};
-use super::index;
+use super::{framing, index};
 use crate::oci::digest::Digest;
 use crate::sys;
 use crate::sys::fd;
@@ -34,7 +34,7 @@ mod xattr;
 
 pub use tally::{Seen, Tally};
 
-/// Unpacks `tar` into `tree` and `index`, both made new in `folder`, whose path is for messages.
+/// Unpacks `tar` into `tree`, `index` and `framing`, all made new in `folder`, whose path is for messages.
 ///
 /// Gives digest and count of all bytes of `tar`, and what was in them.
 pub(super) fn unpack(
@@ -43,19 +43,19 @@ pub(super) fn unpack(
     tar: impl Read,
 ) -> Result<(Digest, u64, Tally), Error> {
     let (tree, masked) = make_tree(folder).at("make", path)?;
-    let mut archive = Archive::new(tar);
     let mut unpack = Unpack {
-        folders: Folders::new(tree, path),
+        archive: Archive::framed(tar, framing::Writer::create(path)?),
+        folders: Folders::new(tree, folder, path),
         index: index::Writer::create(path.join("index"))?,
         tally: Tally::default(),
         devices: HashSet::new(),
         masked,
     };
-    while let Some(entry) = archive.next()? {
-        unpack.place(&entry, &mut archive).map_err(|fault| fault.of(&entry, path))?;
+    while let Some(entry) = unpack.archive.next()? {
+        unpack.place(&entry).map_err(|fault| fault.of(&entry, path))?;
     }
+    let Unpack { archive, folders, mut index, mut tally, .. } = unpack;
     let (diff_id, bytes) = archive.finish()?;
-    let Unpack { folders, mut index, mut tally, .. } = unpack;
     (tally.whiteouts, tally.opaque_root) = folders.settle(&mut Whiteouts::Devices, |path, count| {
         tally.implied_folders += count;
         index.implied(path, count)

@@ -19,7 +19,8 @@ use crate::sys;
 use crate::sys::fd;
 
 /// A layer half unpacked.
-pub(super) struct Unpack<'a> {
+pub(super) struct Unpack<'a, R> {
+    pub(super) archive: Archive<R>,
     pub(super) folders: Folders<'a>,
     pub(super) index: index::Writer,
     pub(super) tally: Tally,
@@ -38,8 +39,8 @@ struct Placed {
     aside: Vec<usize>,
 }
 
-impl Unpack<'_> {
-    pub(super) fn place(&mut self, entry: &Entry, archive: &mut Archive<impl Read>) -> Result<(), Fault> {
+impl<R: Read> Unpack<'_, R> {
+    pub(super) fn place(&mut self, entry: &Entry) -> Result<(), Fault> {
         self.tally.entries += 1;
         if self.tally.entries > limits::ENTRIES {
             return Err(Refusal::Limit(format!("{} entries", limits::ENTRIES)).into());
@@ -47,15 +48,16 @@ impl Unpack<'_> {
         let name = Name::parse(&entry.path)?;
         match name.marker()? {
             Marker::None => {}
-            Marker::Aufs => return Ok(()),
+            Marker::Aufs => return self.stands_nowhere(),
             Marker::Opaque => {
                 let at = self.folders.make_all(name.parent(), entry.modified)?;
                 self.folders.hide_all(at);
-                return Ok(());
+                return self.stands_at(at, b"");
             }
             Marker::Hide(hidden) => {
                 let at = self.folders.make_all(name.parent(), entry.modified)?;
-                return self.folders.hide(at, hidden);
+                self.folders.hide(at, hidden)?;
+                return self.stands_at(at, hidden);
             }
         }
         if name.is_root() && entry.kind != Kind::Folder {
@@ -64,7 +66,7 @@ impl Unpack<'_> {
         let at = self.folders.make_all(name.parent(), entry.modified)?;
         let last = name.last();
         let placed = match entry.kind {
-            Kind::File => self.file(at, last, entry, archive)?,
+            Kind::File => self.file(at, last, entry)?,
             Kind::Folder => self.folder(at, last, entry)?,
             Kind::Symlink => self.symlink(at, last, entry)?,
             Kind::HardLink => self.hard_link(at, last, entry)?,
@@ -72,23 +74,21 @@ impl Unpack<'_> {
             Kind::CharDevice { .. } | Kind::BlockDevice { .. } => self.device(at, last, entry)?,
             Kind::Other(kind) => return Err(Refusal::Unsupported(kind).into()),
         };
+        if entry.kind != Kind::File {
+            self.stands_at(at, last)?;
+        }
         self.write_down(at, last, entry, &placed)
     }
 
-    fn file(
-        &mut self,
-        at: Id,
-        name: &[u8],
-        entry: &Entry,
-        archive: &mut Archive<impl Read>,
-    ) -> Result<Placed, Fault> {
+    fn file(&mut self, at: Id, name: &[u8], entry: &Entry) -> Result<Placed, Fault> {
         // an attribute can only be set while we may write, a write takes setuid and setgid away, and the umask
         // what it masks; all others get their mode at once
         let settle = !entry.xattrs.is_empty() || entry.mode & (0o6000 | self.masked) != 0;
         let mode = if settle { 0o600 } else { entry.mode };
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
         let (file, again) = self.fresh(at, name, |dir| fd::openat(dir, name, flags, mode))?;
-        self.tally.bytes += fill(file.as_fd(), entry, archive)?;
+        self.stands_at(at, name)?;
+        self.tally.bytes += fill(file.as_fd(), entry, &mut self.archive)?;
         let aside = set_attributes(file.as_fd(), entry)?;
         if settle {
             fd::fchmod(file.as_fd(), entry.mode)?;
@@ -104,7 +104,7 @@ impl Unpack<'_> {
             Some(id) => (id, true),
             None => match self.folders.make(at, name, entry.modified) {
                 Err(Fault::Call(error)) if error.errno == Errno::EEXIST => {
-                    self.folders.clear(at, name)?;
+                    self.set_aside(at, name)?;
                     (self.folders.make(at, name, entry.modified)?, true)
                 }
                 made => (made?, false),
@@ -147,6 +147,10 @@ impl Unpack<'_> {
         if (from, from_name) == (at, name) {
             return Err(Refusal::LinkToItself.into());
         }
+        // the link would take the place of the folder its source lies in
+        if self.folders.folder(at, name).is_some_and(|replaced| self.folders.lies_in(from, replaced)) {
+            return Err(nothing().into());
+        }
         let folder = self.folders.open(from)?;
         match self.fresh(at, name, |dir| fd::linkat(folder.as_fd(), from_name, dir, name)) {
             Ok(((), again)) => Ok(Placed { again, aside: Vec::new() }),
@@ -172,7 +176,7 @@ impl Unpack<'_> {
 
     /// Not made, only written down; it still ends what an earlier entry put there.
     fn device(&mut self, at: Id, name: &[u8], entry: &Entry) -> Result<Placed, Fault> {
-        self.folders.clear(at, name)?;
+        self.set_aside(at, name)?;
         if self.devices.len() >= limits::FOLDERS {
             return Err(Refusal::Limit(format!("{} devices", limits::FOLDERS)).into());
         }
@@ -191,11 +195,34 @@ impl Unpack<'_> {
         let folder = self.folders.open(at)?;
         match make(folder.as_fd()) {
             Err(error) if error.errno == Errno::EEXIST => {
-                self.folders.clear(at, name)?;
+                self.set_aside(at, name)?;
                 Ok((make(folder.as_fd())?, true))
             }
             made => Ok((made?, false)),
         }
+    }
+
+    /// Takes what stands at `name` out of the tree; nothing there is no error.
+    fn set_aside(&mut self, at: Id, name: &[u8]) -> Result<(), Fault> {
+        if self.folders.set_aside(at, name)?
+            && let Some(framing) = self.archive.framing()
+        {
+            framing.aside(&self.folders.path_of(at, name))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the place of the present entry into the framing, before its bytes.
+    fn stands_at(&mut self, at: Id, name: &[u8]) -> Result<(), Fault> {
+        if let Some(framing) = self.archive.framing() {
+            framing.place(Some(&self.folders.path_of(at, name)))?;
+        }
+        Ok(())
+    }
+
+    fn stands_nowhere(&mut self) -> Result<(), Fault> {
+        self.archive.framing().map_or(Ok(()), |framing| framing.place(None))?;
+        Ok(())
     }
 
     /// Puts into the side index what the inode does not say.
@@ -235,7 +262,7 @@ fn fill(file: BorrowedFd<'_>, entry: &Entry, archive: &mut Archive<impl Read>) -
     let mut written = 0;
     let Some(sparse) = &entry.sparse else {
         loop {
-            let piece = archive.body(u64::MAX)?;
+            let piece = archive.body(written, u64::MAX)?;
             if piece.is_empty() {
                 return Ok(written);
             }
@@ -251,7 +278,7 @@ fn fill(file: BorrowedFd<'_>, entry: &Entry, archive: &mut Archive<impl Read>) -
         let end = segment.offset + segment.length;
         let mut at = segment.offset;
         while at < end {
-            let piece = archive.body(end - at)?;
+            let piece = archive.body(at, end - at)?;
             fd::pwrite(file, piece, at)?;
             at += piece.len() as u64;
             written += piece.len() as u64;

@@ -1,6 +1,7 @@
 //! Hostile and odd layers, each as a listing, against the tree it must become or the words it is refused with.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
@@ -44,6 +45,11 @@ impl Place {
         assert_eq!(fs::read_dir(self.folder.path()).unwrap().count(), 2, "something was made outside");
         assert_eq!(fs::read_dir(self.store.staging()).unwrap().count(), 0, "something was left in staging");
         let layers = fs::read_dir(self.folder.path().join("store/layers/sha256")).unwrap().count();
+        if result.is_ok() {
+            let mut again = Vec::new();
+            self.store.layer_tar(&Digest::of(tar)).unwrap().read_to_end(&mut again).unwrap();
+            assert!(again == tar, "the archive made again differs");
+        }
         if result.is_err() {
             assert_eq!(layers, 0, "a refused layer got its name");
         }

@@ -1,6 +1,7 @@
 //! What hides names of lower layers, and what must not.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::sys::time::TimeSpec;
@@ -54,8 +55,8 @@ fn markers_act_on_lower_layers_only() {
 #[test]
 fn whiteouts_by_attribute() {
     let place = tempfile::tempdir().unwrap();
-    let root = fs::File::open(place.path()).unwrap().into();
-    let mut folders = Folders::new(root, Path::new("tree"));
+    let root = fs::File::open(place.path()).unwrap();
+    let mut folders = Folders::new(root.try_clone().unwrap().into(), root.as_fd(), Path::new("tree"));
     folders.describe(ROOT, 0o755, TimeSpec::new(0, 0));
     let time = TimeSpec::new(0, 0);
     for (folder, hidden) in [("a", "x"), ("b", "x"), ("b", "y"), ("c", "made")] {
