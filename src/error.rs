@@ -12,6 +12,7 @@ use crate::plan;
 use crate::probe;
 use crate::profile;
 use crate::pull;
+use crate::push;
 use crate::rootfs;
 use crate::session;
 use crate::store;
@@ -84,6 +85,20 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// An image could not be saved or pushed.
+    #[error(transparent)]
+    Push(#[from] push::Error),
+    /// An archive can't be made at its place.
+    #[error("cannot write {}", .path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An archive would go to the terminal.
+    #[error("an archive is not written to a terminal")]
+    ArchiveOnTerminal,
     /// An image could not be fetched.
     #[error(transparent)]
     Pull(#[from] pull::Error),
@@ -121,6 +136,26 @@ pub enum Error {
         /// The one asked for now.
         wanted: String,
     },
+    /// The files a box's image came from hold another one now, and its layers are gone.
+    #[error("layers of box `{name}` are missing, and {image} is another image now")]
+    OtherImageNow {
+        /// The box.
+        name: String,
+        /// Where its image came from.
+        image: String,
+    },
+    /// A word of the command line names no image.
+    #[error(transparent)]
+    Image(#[from] profile::BadValue),
+    /// A name with a digest was to be given.
+    #[error("`{}` has a digest, which names one image for good", .0.escape_debug())]
+    DigestAsName(String),
+    /// `load` without a file, and nothing is piped in.
+    #[error("no archive: standard input is the terminal")]
+    NothingToLoad,
+    /// Standard input can't be used.
+    #[error("cannot read standard input")]
+    Input(#[source] io::Error),
     /// A box of this name belongs to another project.
     #[error("box `{name}` belongs to the project of {file}")]
     OtherProject {
@@ -190,12 +225,20 @@ impl Error {
             Self::Pull(error) => error.hint(),
             Self::Login(error) => error.hint(),
             Self::NobodyToAsk(_) => Some("without a terminal: `--username NAME --password-stdin`".into()),
+            Self::Push(error) => error.hint(),
+            Self::ArchiveOnTerminal => Some("name a file with `-o FILE`, or pipe it somewhere".into()),
             Self::Session(error) => error.hint(),
             Self::Rootfs(error) => error.hint(),
             Self::NotThrowAway(_) => Some("leave `--name` out, or leave `--rm` out to use the box".into()),
             Self::OtherImage { name, .. } => Some(format!(
                 "`devbox rm {name}` and entering again makes it anew; `--name` makes another beside it"
             )),
+            Self::OtherImageNow { .. } => {
+                Some("put the image back where it was; what the box itself wrote is still there".into())
+            }
+            Self::Image(bad) => bad.hint(),
+            Self::DigestAsName(_) => Some("leave out what begins with `@`".into()),
+            Self::NothingToLoad => Some("`devbox load FILE`, or `… | devbox load`".into()),
             Self::OtherProject { .. } => Some(
                 "give this project's box a name of its own: `name = \"…\"` in its devbox.toml, or `--name`"
                     .into(),
@@ -221,7 +264,11 @@ impl Error {
             Self::Platform(_) => Some("for example `linux/amd64` or `linux/arm64`".into()),
             Self::Ambiguous { .. } => Some("give more of its digits; `devbox images` shows twelve".into()),
             Self::Box { .. } => Some("`devbox rm` takes a broken box away".into()),
-            Self::Output(_) | Self::Background(_) | Self::ManPage { .. } => None,
+            Self::Archive { .. }
+            | Self::Output(_)
+            | Self::Input(_)
+            | Self::Background(_)
+            | Self::ManPage { .. } => None,
         }
     }
 
@@ -243,6 +290,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Output(error) if error.is_broken_pipe() => 0,
+            Self::Push(error) if error.is_broken_pipe() => 0,
             Self::Session(error) => error.exit_code(),
             _ => OURS,
         }

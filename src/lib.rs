@@ -18,6 +18,7 @@ pub mod fetch;
 pub mod layout;
 pub mod probe;
 pub mod pull;
+pub mod push;
 pub mod store;
 
 pub mod rootfs;

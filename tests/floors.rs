@@ -12,13 +12,22 @@ const FLOORS: &[&[&str]] = &[
     &["session"],
     &["sandbox"],
     &["rootfs"],
-    &["pull", "fetch", "store", "probe"],
+    &["push", "pull", "fetch", "layout", "store", "probe"],
     &["plan", "profile"],
     &["oci", "idmap", "mount", "userns"],
     &["sys", "dirs"],
 ];
-const SIDEWAYS: &[(&str, &str)] =
-    &[("plan", "profile"), ("pull", "fetch"), ("pull", "store"), ("userns", "idmap")];
+const SIDEWAYS: &[(&str, &str)] = &[
+    ("plan", "profile"),
+    ("pull", "fetch"),
+    ("pull", "layout"),
+    ("pull", "store"),
+    ("push", "fetch"),
+    ("push", "layout"),
+    ("push", "pull"),
+    ("push", "store"),
+    ("userns", "idmap"),
+];
 
 #[test]
 fn imports_go_downward() {

@@ -7,8 +7,10 @@ use clap::ValueHint;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
 
 use super::candidates;
-use crate::plan::{Driver, Flags, Home, Ids, Image, Network, User};
-use crate::profile::Selector;
+use crate::dirs;
+use crate::plan::{Driver, Flags, Home, Ids, Network, User};
+use crate::profile::place::Place;
+use crate::profile::{BadValue, Image, Selector};
 
 const SEES: &str = "What the box sees";
 const WHO: &str = "Who you are in it";
@@ -22,8 +24,10 @@ pub struct PlanFlags {
     pub profile: Option<PathBuf>,
     /// Use this image instead of the profile's
     ///
-    /// Without a profile named as well, none is read, and no folder of the host is mounted unless asked for.
-    #[arg(long, value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
+    /// A reference, `host`, or files: oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME],
+    /// dir:ROOTFS. Without a profile named as well, none is read, and no folder of the host is mounted unless asked
+    /// for.
+    #[arg(long, value_name = "REF", value_parser = image, add = ArgValueCompleter::new(candidates::images))]
     pub image: Option<Image>,
     /// Platform of the image, for example linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
@@ -146,6 +150,13 @@ fn variable(text: &str) -> Result<(String, Option<String>), Infallible> {
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
         None => (text.to_owned(), None),
     })
+}
+
+/// An image, a relative path in it being below the current folder.
+fn image(text: &str) -> Result<Image, BadValue> {
+    let cwd = dirs::current()
+        .map_err(|error| BadValue::new(format!("the current folder is not known: {error}")))?;
+    Image::read(text, Some(&Place::absolute(&cwd)))
 }
 
 /// Completion to one of a few words; what they may be is the plan's to say.

@@ -83,10 +83,39 @@ not fetched again, and a pull that was cut off goes on where it stopped, layer b
 certificates are those of podman and docker (auth.json, registries.conf, certs.d). The digest of each image's \
 manifest is printed.
 
+Images in files are taken in the same way, and known by the same words afterwards: oci:DIR[:NAME], \
+oci-archive:FILE[:NAME], docker-archive:FILE[:NAME].
+
 Examples:
   devbox pull debian:12
   devbox pull --platform linux/arm64 docker.io/library/rust:1
   devbox pull registry.example/team/app@sha256:...";
+
+pub(super) const LOAD: &str = "\
+Takes what `devbox save`, `podman save`, `docker save` and `skopeo copy` write: OCI archives, docker archives, also \
+compressed, and folders in OCI's image layout. Digests are checked as in a pull, and layers already here are not \
+read. The names of the images are printed: those they have in the archive, or localhost/FILE:TAG.
+
+Examples:
+  devbox load image.tar
+  podman save debian:12 | devbox load
+  devbox load --tag tools:2 ./layout";
+
+pub(super) const SAVE: &str = "\
+Writes an OCI archive, which podman, skopeo and docker read. Layers that came from a registry are fetched from there \
+again, so that manifest and digests stay what they were. Where that can't be, they are packed anew from the store: \
+the manifest is then another, which is said; the diff ids, by which the layers are known, never change.
+
+Examples:
+  devbox save debian:12 -o debian.tar
+  devbox save tools:2 | ssh host podman load";
+
+pub(super) const TAG: &str = "\
+Nothing is copied, and the old names stay. `devbox rmi` takes a name away again.
+
+Examples:
+  devbox tag debian:12 registry.example/team/base:1
+  devbox tag 3f2c9a1b77de tools:2";
 
 pub(super) const RMI: &str = "\
 Takes the name away, and with the last name the image, and the layers that no other image and no box stands on. \

@@ -80,6 +80,15 @@ pub enum Verb {
     Pull(PullArgs),
     /// List images
     Images(ListArgs),
+    /// Read images from an archive or a layout
+    #[command(after_long_help = help::LOAD)]
+    Load(LoadArgs),
+    /// Write images to an archive
+    #[command(after_long_help = help::SAVE)]
+    Save(SaveArgs),
+    /// Give an image a further name
+    #[command(after_long_help = help::TAG)]
+    Tag(TagArgs),
     /// Remove images
     #[command(after_long_help = help::RMI)]
     Rmi(RmiArgs),
@@ -226,12 +235,51 @@ pub struct PlanArgs {
 /// Arguments of `pull`.
 #[derive(Debug, Args)]
 pub struct PullArgs {
-    /// Images to fetch, for example debian:12
+    /// Images to fetch, for example debian:12 or oci-archive:FILE
     #[arg(required = true, value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
     pub references: Vec<String>,
     /// Platform to fetch [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
+}
+
+/// Arguments of `load`.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// Archive or layout folder [default: standard input]
+    #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub path: Option<PathBuf>,
+    /// The same, as other tools have it
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "path")]
+    pub input: Option<PathBuf>,
+    /// Call the image by this name; for archives with one image
+    #[arg(short, long, value_name = "REF")]
+    pub tag: Option<String>,
+    /// Platform to take, where there are several [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+}
+
+/// Arguments of `save`.
+#[derive(Debug, Args)]
+pub struct SaveArgs {
+    /// Images to write: references, or digests of manifests (twelve digits are enough)
+    #[arg(required = true, value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
+    pub references: Vec<String>,
+    /// File to write, replaced when it is there [default: standard output, when it is no terminal]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `tag`.
+#[derive(Debug, Args)]
+pub struct TagArgs {
+    /// Image: a reference, or a digest of a manifest (twelve digits are enough)
+    #[arg(value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
+    pub image: String,
+    /// Names to give it
+    #[arg(required = true, value_name = "NAME", add = ArgValueCompleter::new(candidates::images))]
+    pub names: Vec<String>,
 }
 
 /// Arguments of `rmi`.

@@ -5,10 +5,12 @@ mod doctor;
 mod enter;
 mod images;
 mod inspect;
+mod load;
 mod login;
 mod logout;
 mod ls;
 mod man;
+mod naming;
 mod opening;
 mod plan;
 mod profiles;
@@ -17,7 +19,9 @@ mod reference;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod stop;
+mod tag;
 mod trust;
 
 use crate::error::ExitCode;
@@ -51,6 +55,9 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Profiles(args) => profiles::run(ui, &dirs()?, &args),
         Verb::Pull(args) => pull::run(ui, &dirs()?, &args),
         Verb::Images(args) => images::run(ui, &dirs()?, &args),
+        Verb::Load(args) => load::run(ui, &dirs()?, &args),
+        Verb::Save(args) => save::run(ui, &dirs()?, &args),
+        Verb::Tag(args) => tag::run(ui, &dirs()?, &args),
         Verb::Rmi(args) => rmi::run(ui, &dirs()?, &args),
         Verb::Login(args) => login::run(ui, &dirs()?, &args),
         Verb::Logout(args) => logout::run(ui, &dirs()?, &args),

@@ -137,7 +137,7 @@ impl Opening<'_> {
     /// The box's record: read, or made with the image it needs.
     fn make(&self, boxes: &Boxes) -> Result<Made, Error> {
         let name = &self.plan.name;
-        let wanted = image_name(&self.plan.image);
+        let wanted = self.plan.image.to_string();
         if let Some(record) = boxes.load(name)? {
             if self.ephemeral {
                 return Err(Error::NotThrowAway(name.clone()));
@@ -166,8 +166,10 @@ impl Opening<'_> {
         let store = Store::open(&self.dirs.store())?;
         // Nothing is removed from the store between the look at its layers and the box's record.
         let _hold = store.hold(&mut |holder| self.ui.note(&format!("waiting for {holder}")))?;
-        if let Image::Registry(reference) = &self.plan.image {
-            self.add_image(&store, &mut record, reference)?;
+        match &self.plan.image {
+            Image::Registry(_) | Image::Files(_) => self.add_image(&store, &mut record)?,
+            Image::Folder(path) => drop(rootfs::folder::lower(path, &self.dirs.boxes())?),
+            Image::Host => {}
         }
         boxes.sweep();
         self.ui.detail(&format!("box `{name}` is made"));
@@ -192,16 +194,15 @@ impl Opening<'_> {
         Ok(())
     }
 
-    fn add_image(&self, store: &Store, record: &mut Record, reference: &str) -> Result<(), Error> {
-        let (name, platform): (Reference, Platform) = (reference.parse()?, self.plan.platform.parse()?);
-        let here = pull::here(store, pull::Request { reference: &name, platform: &platform })?;
+    fn add_image(&self, store: &Store, record: &mut Record) -> Result<(), Error> {
+        let here = pull::here(store, &record.image, &self.plan.platform.parse()?)?;
         let fetch = || {
-            let manifest = self.pull(store, &name)?;
-            store.image(&manifest)?.ok_or_else(|| Error::Vanished(reference.to_owned()))
+            let manifest = self.bring(store, &record.image, None)?;
+            store.image(&manifest)?.ok_or_else(|| Error::Vanished(record.image.clone()))
         };
         let image = match (self.pull, here) {
             (PullPolicy::Missing | PullPolicy::Never, Some(image)) => image,
-            (PullPolicy::Never, None) => return Err(Error::NotHere(reference.to_owned())),
+            (PullPolicy::Never, None) => return Err(Error::NotHere(record.image.clone())),
             (PullPolicy::Newer, Some(image)) => match fetch() {
                 Err(Error::Pull(error)) => {
                     self.ui.warning(&format!("{error} ({}); the image that is here is taken", error.why));
@@ -245,17 +246,23 @@ impl Opening<'_> {
     /// Unpacked layers, topmost first. One that is gone, or that a power cut made doubtful, is fetched again: the box
     /// keeps its layers whatever became of the reference.
     fn lowers(&self, record: &Record) -> Result<Vec<PathBuf>, Error> {
+        if let Image::Folder(path) = &self.plan.image {
+            return Ok(vec![rootfs::folder::lower(path, &self.dirs.boxes())?]);
+        }
         if record.layers.is_empty() {
             return Ok(Vec::new());
         }
         let store = Store::open(&self.dirs.store())?;
         if !record.layers.iter().all(|layer| store.has_layer(layer)) {
-            let reference = Reference { tag: None, digest: record.manifest, ..record.image.parse()? };
             if self.pull == PullPolicy::Never {
                 return Err(Error::NotHere(record.image.clone()));
             }
             self.ui.note(&format!("layers of box `{}` are missing; they are fetched again", record.name));
-            self.pull(&store, &reference)?;
+            self.bring(&store, &record.image, record.manifest)?;
+            if !record.layers.iter().all(|layer| store.has_layer(layer)) {
+                let (name, image) = (record.name.clone(), record.image.clone());
+                return Err(Error::OtherImageNow { name, image });
+            }
         }
         // An overlay takes no folder twice, and all of a layer is in the topmost of its kind.
         let mut seen = HashSet::new();
@@ -263,11 +270,22 @@ impl Opening<'_> {
         Ok(once.map(|layer| store.layer_tree(layer)).collect())
     }
 
-    fn pull(&self, store: &Store, reference: &Reference) -> Result<Digest, Error> {
+    /// Brings the plan's image, called `name`, into the store; of a registry the one of this `digest`.
+    fn bring(&self, store: &Store, name: &str, digest: Option<Digest>) -> Result<Digest, Error> {
         let platform: Platform = self.plan.platform.parse()?;
-        let progress = self.ui.pulling(&reference.to_string());
-        let request = pull::Request { reference, platform: &platform };
-        let pulled = pull::pull(store, self.dirs, request, &progress)?;
+        let progress = self.ui.pulling(name);
+        let pulled = match &self.plan.image {
+            Image::Files(source) => pull::import(store, source, &platform, &progress)?,
+            _ => {
+                let reference: Reference = name.parse()?;
+                let reference = match digest {
+                    Some(_) => Reference { tag: None, digest, ..reference },
+                    None => reference,
+                };
+                let request = pull::Request { reference: &reference, platform: &platform };
+                pull::pull(store, self.dirs, request, &progress)?
+            }
+        };
         super::sync_later(store)?;
         Ok(pulled.manifest_digest)
     }
@@ -408,13 +426,6 @@ impl Opening<'_> {
                 "box `{name}` runs with other mounts or settings than asked for now; `devbox stop {name}` and entering again applies them"
             ));
         }
-    }
-}
-
-fn image_name(image: &Image) -> String {
-    match image {
-        Image::Host => "host".to_owned(),
-        Image::Registry(reference) => reference.clone(),
     }
 }
 

@@ -2,13 +2,14 @@
 
 use crate::error::ExitCode;
 
+use super::naming::{self, Name};
 use super::reference::Doubt;
 use crate::cli::PullArgs;
 use crate::dirs::Dirs;
 use crate::error::Error;
 use crate::oci::platform::Platform;
-use crate::oci::reference::Reference;
 use crate::pull;
+use crate::rootfs;
 use crate::store::Store;
 use crate::ui::{Ui, count, size};
 
@@ -18,20 +19,37 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PullArgs) -> Result<ExitCode, Err
         None => Platform::host(),
     };
     // all of them are looked at before anything is fetched
-    let named = |text: &String| super::reference::named(ui, dirs, text, Doubt::Resolve);
-    let references: Vec<Reference> = args.references.iter().map(named).collect::<Result<_, _>>()?;
+    let named = |text: &String| naming::read(ui, dirs, text, Doubt::Resolve);
+    let names: Vec<Name> = args.references.iter().map(named).collect::<Result<_, _>>()?;
     let store = Store::open(&dirs.store())?;
-    for reference in &references {
-        let request = pull::Request { reference, platform: &platform };
-        let progress = ui.pulling(&reference.to_string());
-        let pulled = pull::pull(&store, dirs, request, &progress);
+    for name in &names {
+        let text = match name {
+            Name::Registry(reference) => reference.to_string(),
+            Name::Files(source) => source.to_string(),
+            Name::Folder(path) => {
+                let path = rootfs::folder::lower(path, &dirs.boxes())?;
+                ui.note(&format!(
+                    "dir:{} is used where it stands; there is nothing to fetch",
+                    path.display()
+                ));
+                continue;
+            }
+        };
+        let progress = ui.pulling(&text);
+        let pulled = match name {
+            Name::Files(source) => pull::import(&store, source, &platform, &progress),
+            _ => {
+                let reference = &text.parse()?;
+                pull::pull(&store, dirs, pull::Request { reference, platform: &platform }, &progress)
+            }
+        };
         drop(progress);
         let pulled = pulled?;
         ui.line(&pulled.manifest_digest.to_string())?;
         ui.note(&match pulled.layers_fetched {
-            _ if pulled.unchanged => format!("{reference} is up to date"),
-            0 => format!("{reference}: every layer was here already"),
-            layers => format!("{reference}: {}, {} fetched", count(layers, "layer"), size(pulled.bytes)),
+            _ if pulled.unchanged => format!("{text} is up to date"),
+            0 => format!("{text}: every layer was here already"),
+            layers => format!("{text}: {}, {} fetched", count(layers, "layer"), size(pulled.bytes)),
         });
     }
     super::sync_later(&store)?;

@@ -4,7 +4,7 @@ use crate::dirs::Dirs;
 use crate::error::Error;
 use crate::fetch::{Mode, Registries, Registry, Short};
 use crate::oci::reference::Reference;
-use crate::plan::Image;
+use crate::profile::Image;
 use crate::store::Store;
 use crate::ui::Ui;
 

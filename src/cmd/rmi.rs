@@ -7,22 +7,19 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::reference::Doubt;
+use super::naming;
 use crate::cli::RmiArgs;
 use crate::dirs::Dirs;
 use crate::error::Error;
 use crate::oci::digest::Digest;
-use crate::store::{Store, Target};
+use crate::store::Store;
 use crate::ui::{Ui, count, size};
-
-/// A digest's beginning is taken for one from this length on.
-const SHORTEST: usize = 6;
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &RmiArgs) -> Result<ExitCode, Error> {
     let store = Store::open(&dirs.store())?;
     let in_use = images_of_boxes(&dirs.boxes())?;
     for name in &args.references {
-        let target = target(ui, dirs, &store, name)?;
+        let target = naming::find(ui, &store, dirs, name)?;
         let mut waiting = |holder| ui.note(&format!("waiting for {holder}"));
         let removed = store.remove(&target, &in_use, &mut waiting)?;
         removed.references.iter().try_for_each(|reference| ui.line(reference))?;
@@ -33,30 +30,6 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &RmiArgs) -> Result<ExitCode, Erro
         });
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What `name` means: a reference that is here, else a digest or the beginning of one.
-fn target(ui: &Ui, dirs: &Dirs, store: &Store, name: &str) -> Result<Target, Error> {
-    if let Ok(digest) = name.parse() {
-        return Ok(Target::Image(digest));
-    }
-    let reference = super::reference::named(ui, dirs, name, Doubt::Refuse);
-    if let Ok(reference) = &reference {
-        let reference = reference.to_string();
-        if store.resolve(&reference)?.is_some() {
-            return Ok(Target::Reference(reference));
-        }
-    }
-    let images = store.images()?;
-    match by_prefix(name, images.iter().map(|image| image.manifest_digest)).as_slice() {
-        [] => Ok(Target::Reference(reference?.to_string())),
-        [digest] => Ok(Target::Image(*digest)),
-        _ => Err(Error::Ambiguous { name: name.to_owned() }),
-    }
-}
-
-fn by_prefix(name: &str, digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
-    digests.filter(|digest| name.len() >= SHORTEST && digest.hex().starts_with(name)).collect()
 }
 
 /// The manifests of the images boxes are made of. A box whose record can't be read stops the removal: what it
@@ -111,16 +84,5 @@ mod tests {
         assert_eq!(images_of_boxes(&boxes).unwrap(), [digest]);
         fs::write(boxes.join("half/record.json"), "{").unwrap();
         assert!(images_of_boxes(&boxes).is_err());
-    }
-
-    #[test]
-    fn digests_by_their_beginning() {
-        let digests = [Digest::of(b"a"), Digest::of(b"b")];
-        let find = |name: &str| by_prefix(name, digests.into_iter());
-        assert_eq!(find(&digests[0].short()), [digests[0]]);
-        assert_eq!(find(&digests[1].hex()), [digests[1]]);
-        assert_eq!(find(&digests[0].hex()[..5]), []);
-        assert_eq!(find(""), []);
-        assert_eq!(find("debian"), []);
     }
 }

@@ -42,6 +42,7 @@ mod retry;
 mod tests;
 mod token;
 mod transfer;
+mod upload;
 
 pub use blob::Blob;
 pub use credentials::{Credentials, credentials};

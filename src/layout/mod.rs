@@ -6,6 +6,7 @@
 //! sizes are limited before anything is read, and each blob ends only when its size and digest are right.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::oci::docker_archive::{self, ArchivedImage};
@@ -17,9 +18,13 @@ mod blob;
 mod error;
 mod files;
 mod members;
+#[cfg(test)]
+mod tests;
+mod write;
 
 pub use blob::Blob;
 pub use error::Error;
+pub use write::{WriteError, Writer};
 
 use files::Files;
 
@@ -124,6 +129,16 @@ impl DockerArchive {
     pub fn shown(&self) -> &str {
         self.files.shown()
     }
+}
+
+/// Opens the file `path`; refuses what is not a regular file.
+pub fn open(path: &Path) -> Result<File, Error> {
+    let shown = || path.display().to_string();
+    // without O_NONBLOCK a FIFO would be waited for
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = file.map_err(|source| Error::File { action: "open", shown: shown(), source })?;
+    let regular = file.metadata().is_ok_and(|found| found.is_file());
+    if regular { Ok(file) } else { Err(Error::NotAFile { shown: shown() }) }
 }
 
 /// Opens the tar archive `file`, whichever of the forms it has; one that has both is read as a layout, whose

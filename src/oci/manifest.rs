@@ -161,6 +161,31 @@ struct Wire {
     history: Option<IgnoredAny>,
 }
 
+/// What a manifest says it is; one that does not say is taken for OCI's, as the specification allows.
+pub fn media_type(bytes: &[u8]) -> Result<String, Error> {
+    let wire: Wire = json::parse(bytes, MAX_SIZE)?;
+    Ok(wire.media_type.unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned()))
+}
+
+/// The manifest with other blobs for those layers that have one: digest and size, compressed with gzip. All else in
+/// it stays.
+pub fn with_layers(bytes: &[u8], blobs: &[Option<(Digest, u64)>]) -> Result<Vec<u8>, Error> {
+    let docker = media_type(bytes)? == media_type::DOCKER_MANIFEST;
+    let media_type = match docker {
+        true => format!("{}.gzip", media_type::DOCKER_LAYER),
+        false => format!("{}+gzip", media_type::OCI_LAYER),
+    };
+    let mut document: serde_json::Value = json::parse(bytes, MAX_SIZE)?;
+    let layers = document.get_mut("layers").and_then(serde_json::Value::as_array_mut);
+    for (layer, blob) in layers.into_iter().flatten().zip(blobs) {
+        if let Some((digest, size)) = blob {
+            // what else stood there was said of the other blob
+            *layer = serde_json::json!({ "mediaType": media_type, "digest": digest, "size": size });
+        }
+    }
+    Ok(document.to_string().into_bytes())
+}
+
 /// Parses a document that was `declared` (by an index's descriptor or the registry's `Content-Type`) as some
 /// media type. A declaration that is no kind of manifest at all (`text/plain`) counts as none.
 pub fn parse(bytes: &[u8], declared: Option<&str>) -> Result<Document, Error> {

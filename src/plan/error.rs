@@ -37,9 +37,9 @@ pub enum Error {
         /// Why not.
         why: &'static str,
     },
-    /// A mount is below `${{project}}`, but there is no project.
-    #[error("a mount uses `${{project}}`, but no project folder is mounted")]
-    NoProject,
+    /// A mount or the image is below `${{project}}`, but there is no project.
+    #[error("{0} uses `${{project}}`, but no project folder is mounted")]
+    NoProject(&'static str),
     /// A mount's target, with `~` and `${{project}}` filled in, can't hold one.
     #[error("a mount is out of place")]
     Target(#[source] BadValue),
@@ -77,7 +77,7 @@ impl Error {
             Self::Project { .. } => {
                 "name a folder of your own with `--project DIR`, or use `--no-project`".into()
             }
-            Self::NoProject => {
+            Self::NoProject(_) => {
                 "stand in a project folder, name one with `--project DIR`, or make the mount optional".into()
             }
             Self::User { .. } => {

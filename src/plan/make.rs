@@ -16,7 +16,13 @@ pub fn make(
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Plan, Error> {
     let profile = &found.profile;
-    let image = canonical(flags.image.clone().or_else(|| profile.image.clone()).unwrap_or(Image::Host));
+    let project = project::choose(found, flags, host)?;
+    let image = match flags.image.as_ref().or(profile.image.as_ref()) {
+        Some(image) => canonical(
+            Image::of(image, &host.home, project.folder.as_deref()).ok_or(Error::NoProject("the image"))?,
+        ),
+        None => Image::Host,
+    };
     let platform = checked("--platform", flags.platform.as_ref(), grammar::platform)?
         .or_else(|| profile.platform.clone())
         .unwrap_or_else(|| host.platform.clone());
@@ -38,7 +44,6 @@ pub fn make(
         let source = BadValue::new(wrong).or("a path in the box begins with `/`");
         return Err(Error::Flag { flag: "-w", source });
     }
-    let project = project::choose(found, flags, host)?;
     Ok(Plan {
         name,
         platform,
@@ -98,6 +103,9 @@ fn default_name(found: &Found, image: &Image) -> String {
             let reference: Reference = reference.parse().ok()?;
             reference.repository.rsplit('/').next().map(str::to_owned)
         }
+        // `app.tar` and `app` alike
+        Image::Files(source) => Some(source.path.file_stem()?.to_string_lossy().into_owned()),
+        Image::Folder(path) => Some(path.file_name()?.to_string_lossy().into_owned()),
         Image::Host => None,
     };
     let wanted = found.name.clone().or_else(folder).or_else(repository).unwrap_or_default();

@@ -8,6 +8,7 @@ mod describe;
 mod error;
 mod flags;
 pub mod host;
+mod image;
 mod make;
 mod mounts;
 mod project;
@@ -23,9 +24,10 @@ use serde::{Serialize, Serializer};
 pub use error::Error;
 pub use flags::Flags;
 pub use host::Host;
+pub use image::Image;
 pub use make::make;
 
-pub use crate::profile::{Driver, Home, Ids, Image, MountMode, Network, Origin, User};
+pub use crate::profile::{Driver, Home, Ids, MountMode, Network, Origin, User};
 
 /// Everything a start needs to know, before the image is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

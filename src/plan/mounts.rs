@@ -41,7 +41,7 @@ fn fill_in(wanted: &profile::Mount, host: &Host, project: Option<&Path>) -> Resu
         Source::Host(place) => place.resolve(&host.home, project).map(Some),
     };
     let (Some(source), Some(target)) = (source, wanted.target.resolve(&host.home, project)) else {
-        return if wanted.optional { Ok(None) } else { Err(Error::NoProject) };
+        return if wanted.optional { Ok(None) } else { Err(Error::NoProject("a mount")) };
     };
     may_hold_a_mount(&target).map_err(Error::Target)?;
     Ok(Some(Mount { source, target, mode: wanted.mode, optional: wanted.optional }))

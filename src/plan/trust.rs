@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, Flags, Home, Host, MountMode, Plan, Variable, mounts, project};
+use super::{Error, Flags, Home, Host, Image, MountMode, Plan, Variable, mounts, project};
 use crate::profile::{self, Found};
 
 /// The wishes of the project file `found` that are left in `plan`, each a sentence without control characters;
@@ -37,14 +37,26 @@ pub fn reaches(
     let kept = plan.mounts.iter().filter(|mount| mount.mode != MountMode::Cache && wanted.contains(mount));
     shown.extend(kept.filter_map(|mount| Some((mount.source.as_deref()?, &*mount.target, mount.mode))));
 
+    let text = |path: &Path| path.display().to_string().escape_debug().to_string();
     let mut wishes = Vec::new();
+    let image = found.profile.image.as_ref();
+    if let Some(path) = plan.image.path()
+        && image.and_then(|image| Image::of(image, &host.home, plan.project.as_deref())).as_ref()
+            == Some(&plan.image)
+        && !own.iter().any(|own| real(path).starts_with(own))
+    {
+        let path = text(&real(path));
+        wishes.push(match plan.image {
+            Image::Folder(_) => format!("shows {path} as its root"),
+            _ => format!("takes its image from {path}"),
+        });
+    }
     if plan.home == Home::Host && found.profile.home == Some(Home::Host) {
         wishes.push("shares your home folder".to_owned());
     }
     for (source, target, mode) in shown {
         let source = real(source);
         if !own.iter().any(|own| source.starts_with(own)) {
-            let text = |path: &Path| path.display().to_string().escape_debug().to_string();
             wishes.push(format!("mounts {} ({mode}) at {}", text(&source), text(target)));
         }
     }
@@ -95,6 +107,10 @@ mod tests {
             (mount("~/src/app2", "rw"), one("mounts /home/me/src/app2 (rw) at /m")),
             (mount("/run/a\\nb", "rw"), one("mounts /run/a\\nb (rw) at /m")),
             ("home = \"host\"\n".into(), one("shares your home folder")),
+            ("image = \"oci:img:1\"\n".into(), vec![]),
+            ("image = \"dir:link\"\n".into(), one("shows /home/me/.ssh as its root")),
+            ("image = \"dir:~\"\n".into(), one("shows /home/me as its root")),
+            ("image = \"oci-archive:../x.tar\"\n".into(), one("takes its image from /home/me/src/x.tar")),
             ("workdir = \"sub\"\n".into(), vec![]),
             ("workdir = \"..\"\n".into(), one("mounts /home/me/src (rw) at /home/me/src")),
             ("workdir = \"link\"\n".into(), one("mounts /home/me/.ssh (rw) at /home/me/src/app/link")),

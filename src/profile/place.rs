@@ -1,6 +1,7 @@
 //! Paths as profiles write them: absolute, or below the home (`~`), the project (`${project}`) or the profile's
 //! own folder. Nothing else is expanded.
 
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use super::grammar::{BadValue, quoted};
@@ -95,6 +96,20 @@ impl Place {
         // components() drops `.` and doubled slashes; the first is the root
         let rest = Path::new(rest).components().filter(|part| *part != Component::RootDir).collect();
         Ok(Some(Self { anchor, rest }))
+    }
+}
+
+/// As profiles write it, absolute where it was relative.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest = self.rest.display();
+        match self.anchor {
+            Anchor::Root => write!(f, "/{rest}"),
+            Anchor::Home if self.rest.as_os_str().is_empty() => f.write_str("~"),
+            Anchor::Home => write!(f, "~/{rest}"),
+            Anchor::Project if self.rest.as_os_str().is_empty() => f.write_str("${project}"),
+            Anchor::Project => write!(f, "${{project}}/{rest}"),
+        }
     }
 }
 

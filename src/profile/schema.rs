@@ -8,7 +8,7 @@ use super::document::{Document, Item, Section};
 use super::error::Error;
 use super::grammar::{self, BadValue};
 use super::place::Place;
-use super::value::{Isolation, MountMode};
+use super::value::{Image, Isolation, MountMode};
 use super::{Mount, Profile, Source, Variable};
 
 /// One file, read: what it says itself, and the profiles it begins with.
@@ -23,7 +23,7 @@ pub(super) struct Written {
 pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Written, Error> {
     let mut top = document.parse()?;
     let extends = top.strings("extends", grammar::profile_name)?;
-    let image = top.value("image", str::parse)?;
+    let image = top.value("image", |text| Image::read(text, folder))?;
     let platform = top.value("platform", grammar::platform)?;
     let name = top.value("name", grammar::box_name)?;
     let user = top.value("user", str::parse)?;

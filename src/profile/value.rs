@@ -4,20 +4,32 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::grammar::{BadValue, quoted};
+use super::place::Place;
 use crate::oci::reference::Reference;
+use crate::oci::source::{Form, Source};
 
-/// Where a root comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// Where a root comes from, as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Image {
     /// The host's own root, read-only below.
     Host,
     /// An image in a registry: a canonical reference (`oci::reference::Reference` as text), or a short name as it was
     /// written, which this machine's settings may give another meaning.
     Registry(String),
+    /// `oci:`, `oci-archive:` and `docker-archive:`: an image in files of the host.
+    Files {
+        /// How they are laid out.
+        form: Form,
+        /// The folder or archive.
+        at: Place,
+        /// Which image in it.
+        name: Option<String>,
+    },
+    /// `dir:`: a folder of the host that is a root file system already.
+    Folder(Place),
 }
 
 /// Who sessions run as.
@@ -128,19 +140,25 @@ pub enum MountMode {
 }
 words!(MountMode, "mount mode": "ro" => Ro, "rw" => Rw, "overlay" => Overlay, "tmpfs" => Tmpfs, "cache" => Cache);
 
-/// Sources of images that are not built, by the prefix that asks for them.
-const LATER: [&str; 4] = ["oci:", "oci-archive:", "docker-archive:", "dir:"];
+/// What stands before the path of a root file system.
+const FOLDER: &str = "dir:";
 
-impl FromStr for Image {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
+impl Image {
+    /// Reads `text`; a relative path in it is below `folder`, when there is one.
+    pub fn read(text: &str, folder: Option<&Place>) -> Result<Self, BadValue> {
         if text == "host" {
             return Ok(Self::Host);
         }
-        if let Some(prefix) = LATER.iter().find(|prefix| text.starts_with(**prefix)) {
-            return Err(BadValue::new(format!("images from `{prefix}` are not built yet"))
-                .or("use `host` or an image in a registry"));
+        if let Some(path) = text.strip_prefix(FOLDER) {
+            return Ok(Self::Folder(Place::on_host(path, folder)?));
+        }
+        if let Some(source) = Source::read(text) {
+            let Source { form, path, name } = source.map_err(|bad| {
+                BadValue::new(bad.to_string())
+                    .or(format!("`{0}:PATH` or `{0}:PATH:NAME`", text.split(':').next().unwrap_or_default()))
+            })?;
+            let at = Place::on_host(&path.to_string_lossy(), folder)?;
+            return Ok(Self::Files { form, at, name });
         }
         let reference = text.parse::<Reference>().map_err(|bad| {
             BadValue::new(bad.to_string()).or("for example `docker.io/library/debian:bookworm`, or `host`")
@@ -149,12 +167,31 @@ impl FromStr for Image {
     }
 }
 
+/// Without a folder that relative paths could be below.
+impl FromStr for Image {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        Self::read(text, None)
+    }
+}
+
 impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host => f.write_str("host"),
             Self::Registry(reference) => f.write_str(reference),
+            Self::Files { form, at, name: None } => write!(f, "{}:{at}", form.prefix()),
+            Self::Files { form, at, name: Some(name) } => write!(f, "{}:{at}:{name}", form.prefix()),
+            Self::Folder(at) => write!(f, "{FOLDER}{at}"),
         }
+    }
+}
+
+/// As text.
+impl Serialize for Image {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -241,11 +278,25 @@ mod tests {
         assert_eq!("host".parse::<Image>(), Ok(Image::Host));
         assert_eq!("rust:1".parse::<Image>().unwrap().to_string(), "rust:1");
         assert_eq!("h.example/rust".parse::<Image>().unwrap().to_string(), "h.example/rust:latest");
+        let folder = Place::absolute("/src/app".as_ref());
+        for (text, shown) in [
+            ("oci:img:1", "oci:/src/app/img:1"),
+            ("oci-archive:./img.tar", "oci-archive:/src/app/img.tar"),
+            ("docker-archive:~/img.tar:a/b:1", "docker-archive:~/img.tar:a/b:1"),
+            ("dir:${project}/root", "dir:${project}/root"),
+            ("dir:/srv/a:b", "dir:/srv/a:b"),
+        ] {
+            assert_eq!(Image::read(text, Some(&folder)).unwrap().to_string(), shown);
+        }
         for (text, wrong) in [
-            ("oci:dir", "images from `oci:` are not built yet"),
-            ("oci-archive:f", "images from `oci-archive:` are not built yet"),
-            ("docker-archive:f", "images from `docker-archive:` are not built yet"),
-            ("dir:/root", "images from `dir:` are not built yet"),
+            ("oci:dir", "`dir` is relative, and a built-in profile has no folder"),
+            ("oci:", "`oci:` names no image: the path is empty"),
+            (
+                "oci-archive:/a:b c",
+                "`oci-archive:/a:b c` names no image: what follows the path is no image's name (the path itself can't hold a colon)",
+            ),
+            ("dir:", "the path is empty"),
+            ("dir:~you", "`~you` would need more expanding than there is"),
             (
                 "Rust",
                 "`Rust` is not an image reference: a repository has lower-case letters and digits, joined by `.`, `_`, `__` or `-`",

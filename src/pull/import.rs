@@ -43,11 +43,13 @@ pub fn import(
                 into.layout(&layout, layout.choose(source.name.as_deref(), platform)?)
             }
             Form::Archive => {
-                let layout = Layout::in_archive(seekable(store, open(&source.path)?, &shown)?, &shown)?;
+                let layout =
+                    Layout::in_archive(seekable(store, layout::open(&source.path)?, &shown)?, &shown)?;
                 into.layout(&layout, layout.choose(source.name.as_deref(), platform)?)
             }
             Form::DockerArchive => {
-                let archive = DockerArchive::open(seekable(store, open(&source.path)?, &shown)?, &shown)?;
+                let archive =
+                    DockerArchive::open(seekable(store, layout::open(&source.path)?, &shown)?, &shown)?;
                 into.docker(&archive, one_of(&archive, source.name.as_deref())?)
             }
         }
@@ -59,11 +61,21 @@ pub fn import(
 }
 
 /// What [`load`] reads.
+#[derive(Debug)]
 pub enum Input<'a> {
-    /// A folder in OCI's image layout.
-    Folder(&'a Path),
-    /// An archive of any form, seekable or not, compressed or not.
-    Archive(File),
+    /// A folder in OCI's image layout, or an archive of any form.
+    Path(&'a Path),
+    /// Such an archive, seekable or not, compressed or not.
+    Stream(File),
+}
+
+/// What loaded images are to be called, where the files don't say or another name is wanted.
+#[derive(Debug, Default)]
+pub struct Names<'a> {
+    /// The only image's new name.
+    pub name: Option<&'a Reference>,
+    /// The repository below `localhost` of an image whose name is at most a tag.
+    pub fallback: Option<&'a str>,
 }
 
 /// An image that was loaded.
@@ -75,9 +87,8 @@ pub struct Loaded {
     pub pulled: Pulled,
 }
 
-/// Brings all images of a folder or archive into the store, under the names they have there or, when there is only
-/// one image, as `name`. `shown` is what the user calls it; an image without a name is called by `fallback` and its
-/// tag. `progress` is asked for once an image.
+/// Brings all images of a folder or archive into the store, under the names they have there or those of `names`.
+/// `shown` is what the user calls the files; `progress` is asked for once an image.
 ///
 /// # Errors
 ///
@@ -86,25 +97,27 @@ pub fn load<P: Progress>(
     store: &Store,
     input: Input<'_>,
     shown: &str,
-    name: Option<&Reference>,
-    fallback: Option<&str>,
+    names: &Names<'_>,
     platform: &Platform,
     progress: &dyn Fn(&str) -> P,
 ) -> Result<Vec<Loaded>, Error> {
     let bring = || -> Result<Vec<Loaded>, Why> {
+        let path = if let Input::Path(path) = input { Some(path) } else { None };
         let images = match input {
-            Input::Folder(path) => Images::Layout(Layout::in_folder(path)?),
-            Input::Archive(file) => layout::open_archive(seekable(store, file, shown)?, shown)?,
+            Input::Path(path) if path.is_dir() => Images::Layout(Layout::in_folder(path)?),
+            Input::Path(path) => layout::open_archive(seekable(store, layout::open(path)?, shown)?, shown)?,
+            Input::Stream(file) => layout::open_archive(seekable(store, file, shown)?, shown)?,
         };
+        let source = recorded(path, &images);
         let wanted = match &images {
-            Images::Layout(layout) => wanted_of_layout(layout, fallback, platform)?,
-            Images::Docker(archive) => wanted_of_docker(archive, fallback),
+            Images::Layout(layout) => wanted_of_layout(layout, names.fallback, platform)?,
+            Images::Docker(archive) => wanted_of_docker(archive, names.fallback),
         };
-        let wanted = named(wanted, name)?;
+        let wanted = named(wanted, names.name)?;
         let mut loaded = Vec::new();
         for (number, names) in wanted {
             let progress = progress(&names.join(", "));
-            let into = Into { store, platform, progress: &progress, source: shown, names: &names };
+            let into = Into { store, platform, progress: &progress, source: &source, names: &names };
             let pulled = match &images {
                 Images::Layout(layout) => into.layout(layout, &layout.entries[number]),
                 Images::Docker(archive) => into.docker(archive, &archive.images[number]),
@@ -116,6 +129,18 @@ pub fn load<P: Progress>(
     let brought = bring();
     let _ = store.sweep();
     brought.map_err(|why| Error { action: "load", reference: shown.to_owned(), why: Box::new(why) })
+}
+
+/// Where loaded images are from, for their record: `-` for a pipe, which nothing else is called.
+fn recorded(path: Option<&Path>, images: &Images) -> String {
+    let Some(path) = path else { return "-".to_owned() };
+    let form = match images {
+        Images::Layout(_) if path.is_dir() => Form::Layout,
+        Images::Layout(_) => Form::Archive,
+        Images::Docker(_) => Form::DockerArchive,
+    };
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Source { form, path, name: None }.to_string()
 }
 
 /// Images to load, by their place in the index or manifest, and what each is to be called.
@@ -183,16 +208,6 @@ fn one_of<'a>(archive: &'a DockerArchive, name: Option<&str>) -> Result<&'a Arch
             found.ok_or_else(|| Why::NotInArchive { wanted: name.to_owned(), offered: offered() })
         }
     }
-}
-
-fn open(path: &Path) -> Result<File, Why> {
-    use std::os::unix::fs::OpenOptionsExt;
-    // without O_NONBLOCK a FIFO would be waited for
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let shown = || path.display().to_string();
-    let file = file.map_err(|source| layout::Error::File { action: "open", shown: shown(), source })?;
-    let regular = file.metadata().is_ok_and(|found| found.is_file());
-    if regular { Ok(file) } else { Err(layout::Error::NotAFile { shown: shown() }.into()) }
 }
 
 /// The archive as a file that can be read anywhere: itself, or what it holds, unpacked into an unnamed file of the
@@ -320,3 +335,6 @@ impl Into<'_> {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests;

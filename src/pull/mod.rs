@@ -31,7 +31,7 @@ mod layers;
 mod tests;
 
 pub use error::{Error, Why};
-pub use import::{Input, Loaded, import, load};
+pub use import::{Input, Loaded, Names, import, load};
 
 use blobs::Blobs;
 
@@ -78,16 +78,18 @@ pub struct Pulled {
     pub unchanged: bool,
 }
 
-/// The image `request` means, if it is here whole and for the platform.
-pub fn here(store: &Store, request: Request<'_>) -> Result<Option<Image>, Error> {
-    let Request { reference, platform } = request;
-    let found = match (known(store, &reference.to_string(), platform), reference.digest) {
+/// The image `name` stands for, a reference or files as text, if it is here whole and for the platform.
+pub fn here(store: &Store, name: &str, platform: &Platform) -> Result<Option<Image>, Error> {
+    let digest = name.parse::<Reference>().ok().and_then(|reference| reference.digest);
+    let found = match (known(store, name, platform), digest) {
         (Ok(None), Some(digest)) => with_digest(store, &digest, platform),
         (found, _) => found,
     };
-    found
-        .map(|found| found.map(|(image, _)| image))
-        .map_err(|why| Error { action: "pull", reference: reference.to_string(), why: Box::new(why) })
+    found.map(|found| found.map(|(image, _)| image)).map_err(|why| Error {
+        action: "pull",
+        reference: name.to_owned(),
+        why: Box::new(why),
+    })
 }
 
 impl Pulled {

@@ -13,7 +13,7 @@ use crate::oci::media_type::{DOCKER_LAYER, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDE
 
 /// What a pull told its user.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     layers: Mutex<Vec<LayerInfo>>,
     bytes: Mutex<Vec<u64>>,
     done: Mutex<usize>,
@@ -40,14 +40,14 @@ impl Progress for Told {
 }
 
 /// A store in a folder of its own, and the home it belongs to.
-struct Place {
-    folder: tempfile::TempDir,
-    store: Store,
-    told: Told,
+pub(super) struct Place {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) store: Store,
+    pub(super) told: Told,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store")).unwrap();
         Self { folder, store, told: Told::default() }
@@ -81,7 +81,7 @@ impl Place {
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -98,22 +98,22 @@ fn tar(name: &str, size: usize) -> Vec<u8> {
 
 /// An image as a registry holds it.
 #[derive(Clone)]
-struct Sample {
-    manifest: String,
-    config: String,
+pub(super) struct Sample {
+    pub(super) manifest: String,
+    pub(super) config: String,
     /// Compressed and plain.
-    layers: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) layers: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Sample {
-    fn new(layers: &[(&str, usize)]) -> Self {
+    pub(super) fn new(layers: &[(&str, usize)]) -> Self {
         let layers =
             layers.iter().map(|(name, size)| tar(name, *size)).map(|tar| (gzip(&tar), tar)).collect();
         Self { manifest: String::new(), config: String::new(), layers }.on("amd64")
     }
 
     /// With configuration and manifest made new.
-    fn on(mut self, architecture: &str) -> Self {
+    pub(super) fn on(mut self, architecture: &str) -> Self {
         let diff_ids: Vec<_> =
             self.layers.iter().map(|(_, tar)| format!("\"{}\"", Digest::of(tar))).collect();
         self.config = format!(
@@ -151,7 +151,7 @@ impl Sample {
     }
 }
 
-fn descriptor(media_type: &str, bytes: &[u8]) -> String {
+pub(super) fn descriptor(media_type: &str, bytes: &[u8]) -> String {
     format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":{}}}"#, Digest::of(bytes), bytes.len())
 }
 
@@ -237,10 +237,7 @@ fn through_an_index() {
     );
     let asked = methods(&fake).len();
     let pinned = format!("{}/x:1@{digest}", fake.address);
-    let found = |platform: &str| {
-        let (reference, platform) = (pinned.parse().unwrap(), platform.parse().unwrap());
-        super::here(&place.store, Request { reference: &reference, platform: &platform }).unwrap()
-    };
+    let found = |platform: &str| here(&place.store, &pinned, &platform.parse().unwrap()).unwrap();
     let digests =
         ["linux/amd64", "linux/arm64", "linux/riscv64"].map(|it| found(it).map(|it| it.manifest_digest));
     assert_eq!(digests, [Some(first.manifest_digest), Some(other.manifest_digest), None]);

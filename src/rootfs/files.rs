@@ -1,9 +1,9 @@
 //! Files made for a box: hosts, markers, accounts.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 
-use crate::plan::{Home, Network, Plan};
+use crate::plan::{Network, Plan};
 
 use super::Wanted;
 use super::lookup::Merged;
@@ -34,29 +34,38 @@ pub(super) fn local_time() -> Option<&'static Path> {
 
 /// `/run/.containerenv`, by which tools know that they run in a container, and in which.
 pub(super) fn containerenv(plan: &Plan) -> Vec<u8> {
-    let image = match &plan.image {
-        crate::plan::Image::Host => "host",
-        crate::plan::Image::Registry(reference) => reference,
-    };
+    let image = plan.image.to_string();
+    let image = image.escape_debug();
     format!("engine=\"devbox\"\nname=\"{}\"\nimage=\"{image}\"\nrootless=1\n", plan.name).into_bytes()
 }
 
 /// Lines for the image's `/etc/passwd` and `/etc/group` that name the caller, where no line has its id or name.
 pub(super) fn accounts(wanted: &Wanted<'_>, merged: &Merged) -> Vec<(CString, Vec<u8>)> {
-    let caller = wanted.caller;
-    let home = match wanted.plan.home {
-        Home::None | Home::Private | Home::Host => caller.home.display(),
+    let paths = [c"/etc/passwd", c"/etc/group"].into_iter().map(CStr::to_owned);
+    let lines = paths.zip(additions(wanted, merged));
+    lines.filter_map(|(at, (_, _, addition))| Some((at, addition?))).collect()
+}
+
+/// The same files whole, by their names, with the lines in them.
+pub(super) fn whole_accounts(wanted: &Wanted<'_>, merged: &Merged) -> Vec<(&'static str, Vec<u8>)> {
+    let whole = |(name, text, addition): (_, Option<Vec<u8>>, Option<Vec<u8>>)| {
+        Some((name, [text?, addition.unwrap_or_default()].concat()))
     };
+    additions(wanted, merged).into_iter().filter_map(whole).collect()
+}
+
+/// Name, text and missing line of both account files.
+fn additions(wanted: &Wanted<'_>, merged: &Merged) -> [(&'static str, Option<Vec<u8>>, Option<Vec<u8>>); 2] {
+    let caller = wanted.caller;
+    let home = caller.home.display();
     let shell = if merged.exists("bin/bash") { "/bin/bash" } else { "/bin/sh" };
     let passwd = format!("{}:x:{}:{}::{home}:{shell}\n", caller.name, caller.uid, caller.gid);
     let group = format!("{}:x:{}:\n", caller.name, caller.gid);
-    [("passwd", c"/etc/passwd", caller.uid, passwd), ("group", c"/etc/group", caller.gid, group)]
-        .into_iter()
-        .filter_map(|(file, path, id, line)| {
-            let text = merged.read(&format!("etc/{file}"))?;
-            addition(&text, &caller.name, id, &line).map(|addition| (path.to_owned(), addition))
-        })
-        .collect()
+    [("passwd", caller.uid, passwd), ("group", caller.gid, group)].map(|(name, id, line)| {
+        let text = merged.read(&format!("etc/{name}"));
+        let addition = text.as_ref().and_then(|text| addition(text, &caller.name, id, &line));
+        (name, text, addition)
+    })
 }
 
 /// What to append to an account file, if anything. A field can't have a colon or a line break.

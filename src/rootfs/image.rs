@@ -1,11 +1,11 @@
 //! The root of a box over an image: an overlay, the kernel's filesystems, and the few files a host gives.
 
 use crate::mount::{Op, Root, c_path};
-use crate::plan::Network;
+use crate::plan::{Image, Network};
 use crate::sys::shim;
 
 use super::lookup::Merged;
-use super::{Error, Layout, Wanted, bind, files, layers, tmpfs};
+use super::{Error, Layout, Wanted, bind, files, folder, layers, tmpfs};
 
 pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
     let root = Root::Overlay(layers::overlay(wanted)?);
@@ -59,19 +59,27 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
         let apt = b"APT::Sandbox::User \"root\";\n".to_vec();
         ops.push(Op::Write { at: c"/run/devbox/apt.conf".into(), content: apt, mode: 0o644 });
     }
+    let mut notes = Vec::new();
+    let foreign = matches!(wanted.plan.image, Image::Folder(_)) && folder::is_foreign(wanted);
     if wanted.fresh {
-        first_start(wanted, &mut ops)?;
+        if foreign {
+            notes.push(folder::note(wanted));
+        }
+        first_start(wanted, foreign, &mut ops)?;
     }
-    Ok(Layout { root, ops, notes: Vec::new() })
+    Ok(Layout { root, ops, notes })
 }
 
-/// What is written into the box once.
-fn first_start(wanted: &Wanted<'_>, ops: &mut Vec<Op>) -> Result<(), Error> {
+/// What is written into the box once; the account files of a `foreign` folder are copied.
+fn first_start(wanted: &Wanted<'_>, foreign: bool, ops: &mut Vec<Op>) -> Result<(), Error> {
     let merged = Merged::of(wanted).map_err(|errno| Error::File {
         what: "open",
         path: wanted.folder.join("upper"),
         source: errno.into(),
     })?;
+    if foreign {
+        folder::make_ours(wanted, &merged)?;
+    }
     // Not bound over the image's own, which is often a link to a zone that programs ask for by name.
     if files::local_time().is_some() && merged.exists("etc") {
         let (to, at) = (c"/run/devbox/localtime".into(), c"/etc/localtime".into());
@@ -80,7 +88,7 @@ fn first_start(wanted: &Wanted<'_>, ops: &mut Vec<Op>) -> Result<(), Error> {
     for owner in &wanted.owners {
         ops.push(Op::Chown { at: c_path(&owner.path)?, uid: owner.uid, gid: owner.gid, mode: owner.mode });
     }
-    if wanted.account {
+    if wanted.account && !foreign {
         for (at, content) in files::accounts(wanted, &merged) {
             ops.push(Op::Append { at, content });
         }

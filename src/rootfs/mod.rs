@@ -3,6 +3,7 @@
 //! Nothing is mounted here, and of the host only what the box gets is looked at.
 
 mod files;
+pub mod folder;
 mod host;
 mod image;
 mod layers;
@@ -86,6 +87,17 @@ pub enum Error {
     /// A mount's source is missing.
     #[error("the mount source {} does not exist", .0.display())]
     NoSource(PathBuf),
+    /// `dir:` names nothing.
+    #[error("there is no folder {}", .0.display())]
+    NoFolder(PathBuf),
+    /// `dir:` names what can't be the root of a box.
+    #[error("{} can't be the root of a box: {why}", .path.display())]
+    Unfit {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// A file or folder of the host or of the box can't be used.
     #[error("cannot {what} {}", .path.display())]
     File {
@@ -113,6 +125,8 @@ impl Error {
                 path.display()
             )),
             Self::TooManyLayers(_) => Some("build the image with fewer layers, or squash it".into()),
+            Self::NoFolder(_) => Some("`dir:` wants the folder of a root file system".into()),
+            Self::Unfit { .. } => Some("a copy elsewhere, or an image packed from it, can be one".into()),
             Self::File { .. } | Self::Nul(_) => None,
         }
     }
@@ -120,9 +134,9 @@ impl Error {
 
 /// Lays out the root of a box.
 pub fn prepare(wanted: &Wanted<'_>) -> Result<Layout, Error> {
-    let mut layout = match wanted.plan.image {
+    let mut layout = match &wanted.plan.image {
         Image::Host => host::lay_out(wanted)?,
-        Image::Registry(_) => image::lay_out(wanted)?,
+        Image::Registry(_) | Image::Files(_) | Image::Folder(_) => image::lay_out(wanted)?,
     };
     mounts::add(wanted, &mut layout)?;
     // Last: nothing may be written through a path of the image once its magic links are there.

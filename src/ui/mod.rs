@@ -108,6 +108,21 @@ impl Ui {
         self.quiet
     }
 
+    /// True when standard input is a terminal.
+    pub fn reads_terminal(&self) -> bool {
+        self.in_terminal
+    }
+
+    /// True when standard output is a terminal.
+    pub fn writes_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Standard output, for bytes that are many.
+    pub fn bytes(&self) -> impl io::Write {
+        io::stdout().lock()
+    }
+
     /// Writes one line of data; `line` is escaped.
     pub fn line(&self, line: &str) -> Result<(), Error> {
         self.raw(format!("{}\n", escape::one_line(line)).as_bytes())
@@ -213,11 +228,16 @@ impl Ui {
 
     /// How the coming download is shown: bars on a terminal, sparse lines otherwise, nothing with `--quiet`.
     pub fn pulling(&self, reference: &str) -> Pulling {
+        self.transfer("pulling", reference)
+    }
+
+    /// The same for another transfer, told by the verb for it.
+    pub fn transfer(&self, verb: &'static str, reference: &str) -> Pulling {
         let reference = escape::one_line(reference);
         match (self.quiet, self.err_terminal) {
             (true, _) => Pulling::silent(),
-            (false, true) => Pulling::bars(&reference),
-            (false, false) => Pulling::lines(&reference),
+            (false, true) => Pulling::bars(verb, &reference),
+            (false, false) => Pulling::lines(verb, &reference),
         }
     }
 

@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// One download on the screen; bars vanish when it is dropped.
 #[derive(Debug)]
 pub struct Pulling {
+    /// `pulling`, `saving`, …
+    verb: &'static str,
     reference: String,
     show: Show,
     state: Mutex<State>,
@@ -44,21 +46,21 @@ struct State {
 impl Pulling {
     /// Shows nothing.
     pub(super) fn silent() -> Self {
-        Self::new("", Show::Nothing)
+        Self::new("", "", Show::Nothing)
     }
 
     /// A line at the start and as layers finish, at most one a second.
-    pub(super) fn lines(reference: &str) -> Self {
-        Self::new(reference, Show::Lines)
+    pub(super) fn lines(verb: &'static str, reference: &str) -> Self {
+        Self::new(verb, reference, Show::Lines)
     }
 
     /// A bar for each layer on its way and one for all.
-    pub(super) fn bars(reference: &str) -> Self {
-        Self::new(reference, Show::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr())))
+    pub(super) fn bars(verb: &'static str, reference: &str) -> Self {
+        Self::new(verb, reference, Show::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr())))
     }
 
-    fn new(reference: &str, show: Show) -> Self {
-        Self { reference: reference.to_owned(), show, state: Mutex::default() }
+    fn new(verb: &'static str, reference: &str, show: Show) -> Self {
+        Self { verb, reference: reference.to_owned(), show, state: Mutex::default() }
     }
 
     /// What is counted stays true whatever became of the thread that held it.
@@ -100,7 +102,8 @@ impl Progress for Pulling {
             Show::Lines => {
                 state.last_line = Some(Instant::now());
                 tell(&format!(
-                    "pulling {}: {}, {}\n",
+                    "{} {}: {}, {}\n",
+                    self.verb,
                     self.reference,
                     count(total.len(), "layer"),
                     HumanBytes(state.size())

@@ -163,10 +163,6 @@ fn what_is_not_built_is_refused_at_its_line() {
         ("[limits]\npids = 3\ncpus = 2", "2:1: `pids` of [limits] is not built yet"),
         ("limits = { strict = true }", "1:12: `strict` of [limits] is not built yet"),
         ("[setup]\nrun = []", "2:1: `run` of [setup] is not built yet"),
-        ("image = \"oci:dir\"", "1:9: images from `oci:` are not built yet"),
-        ("image = \"oci-archive:a\"", "1:9: images from `oci-archive:` are not built yet"),
-        ("image = \"docker-archive:a\"", "1:9: images from `docker-archive:` are not built yet"),
-        ("image = \"dir:/a\"", "1:9: images from `dir:` are not built yet"),
     ] {
         let shown = shown(text);
         assert!(shown.starts_with(&format!("error: devbox.toml:{place}\n")), "{text}: {shown}");

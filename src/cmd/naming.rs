@@ -1,0 +1,103 @@
+//! What a word of the command line means as an image.
+
+use std::path::PathBuf;
+
+use super::reference::{self, Doubt};
+use crate::dirs::{self, Dirs};
+use crate::error::Error;
+use crate::oci::digest::Digest;
+use crate::oci::reference::Reference;
+use crate::oci::source::Source;
+use crate::plan::Image;
+use crate::profile::place::Place;
+use crate::profile::{self, BadValue};
+use crate::store::{self, Store, Target};
+use crate::ui::Ui;
+
+/// A digest's beginning is taken for one from this length on.
+const SHORTEST: usize = 6;
+
+/// An image as it is named, whether or not it is here.
+pub(super) enum Name {
+    /// One of a registry.
+    Registry(Reference),
+    /// One in files of the host, their path absolute.
+    Files(Source),
+    /// A root file system in a folder of the host.
+    Folder(PathBuf),
+}
+
+/// Reads `text`; a relative path in it is below the current folder.
+pub(super) fn read(ui: &Ui, dirs: &Dirs, text: &str, doubt: Doubt) -> Result<Name, Error> {
+    if Source::read(text).is_none() && !text.starts_with("dir:") {
+        return Ok(Name::Registry(reference::named(ui, dirs, text, doubt)?));
+    }
+    let lost = |error| BadValue::new(format!("the current folder is not known: {error}"));
+    let cwd = dirs::current().map_err(lost)?;
+    let image = profile::Image::read(text, Some(&Place::absolute(&cwd)))?;
+    match Image::of(&image, &dirs.home, None) {
+        Some(Image::Files(source)) => Ok(Name::Files(source)),
+        Some(Image::Folder(path)) => Ok(Name::Folder(path)),
+        _ => Err(BadValue::new("`${project}` has a meaning in profiles alone").into()),
+    }
+}
+
+/// What `text` means in the store: a reference or files that stand for an image here, else a digest or the
+/// beginning of one.
+pub(super) fn find(ui: &Ui, store: &Store, dirs: &Dirs, text: &str) -> Result<Target, Error> {
+    if let Ok(digest) = text.parse() {
+        return Ok(Target::Image(digest));
+    }
+    let name = match read(ui, dirs, text, Doubt::Refuse) {
+        Ok(Name::Registry(reference)) => Ok(reference.to_string()),
+        Ok(Name::Files(source)) => return Ok(Target::Reference(source.to_string())),
+        Ok(Name::Folder(_)) => return Err(store::Error::NoImage { name: text.to_owned() }.into()),
+        Err(error) => Err(error),
+    };
+    if let Ok(reference) = &name
+        && store.resolve(reference)?.is_some()
+    {
+        return Ok(Target::Reference(reference.clone()));
+    }
+    let images = store.images()?;
+    match by_prefix(text, images.iter().map(|image| image.manifest_digest)).as_slice() {
+        [] => Ok(Target::Reference(name?)),
+        [digest] => Ok(Target::Image(*digest)),
+        _ => Err(Error::Ambiguous { name: text.to_owned() }),
+    }
+}
+
+/// The image of the store that `text` means, and the name it was found by, if it was a name.
+pub(super) fn image(
+    ui: &Ui,
+    store: &Store,
+    dirs: &Dirs,
+    text: &str,
+) -> Result<(store::Image, Option<String>), Error> {
+    let (digest, name) = match find(ui, store, dirs, text)? {
+        Target::Image(digest) => (Some(digest), None),
+        Target::Reference(name) => (store.resolve(&name)?, Some(name)),
+    };
+    let found = digest.map(|digest| store.image(&digest)).transpose()?.flatten();
+    found.map(|image| (image, name)).ok_or_else(|| store::Error::NoImage { name: text.to_owned() }.into())
+}
+
+fn by_prefix(name: &str, digests: impl Iterator<Item = Digest>) -> Vec<Digest> {
+    digests.filter(|digest| name.len() >= SHORTEST && digest.hex().starts_with(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_by_their_beginning() {
+        let digests = [Digest::of(b"a"), Digest::of(b"b")];
+        let find = |name: &str| by_prefix(name, digests.into_iter());
+        assert_eq!(find(&digests[0].short()), [digests[0]]);
+        assert_eq!(find(&digests[1].hex()), [digests[1]]);
+        assert_eq!(find(&digests[0].hex()[..5]), []);
+        assert_eq!(find(""), []);
+        assert_eq!(find("debian"), []);
+    }
+}

@@ -1,0 +1,143 @@
+//! A root over a folder of the host that is a root file system already (`image = "dir:…"`). It is the lowest layer,
+//! read where it stands and never written.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
+
+use super::lookup::Merged;
+use super::{Error, Wanted, files};
+
+/// Where targets of mounts of ours lie that an image may lack, and what a first start writes to.
+const OURS: [&str; 2] = ["/etc", "/run/lock"];
+
+/// The folder to take as the lowest layer, its links followed; refused where it can't be one. `boxes` is the folder
+/// that holds the box's own files.
+pub fn lower(path: &Path, boxes: &Path) -> Result<PathBuf, Error> {
+    let file = |source| Error::File { what: "use as a root", path: path.to_owned(), source };
+    let unfit = |why: String| Error::Unfit { path: path.to_owned(), why };
+    let real = path.canonicalize().map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::NoFolder(path.to_owned()),
+        _ => file(source),
+    })?;
+    if !fs::metadata(&real).map_err(file)?.is_dir() {
+        return Err(unfit("it is not a folder".into()));
+    }
+    if real == Path::new("/") {
+        return Err(unfit("it is this machine's own root; `host` is the image for that".into()));
+    }
+    if boxes.canonicalize().is_ok_and(|boxes| boxes.starts_with(&real)) {
+        return Err(unfit("the boxes themselves are kept in it".into()));
+    }
+    // the kernel takes no folder that others are mounted in, for it would show what they hide
+    let mounts = fs::read("/proc/self/mountinfo").map_err(file)?;
+    if let Some(mounted) = mount_points(&mounts).find(|at| *at != real && at.starts_with(&real)) {
+        return Err(unfit(format!("{} is mounted in it", mounted.display())));
+    }
+    fs::read_dir(&real).map_err(file)?;
+    Ok(real)
+}
+
+/// Whether the folder's files are not the caller's, so that a box can read but not change them.
+pub(super) fn is_foreign(wanted: &Wanted<'_>) -> bool {
+    let owner = wanted.lowers.first().and_then(|lower| fs::metadata(lower).ok());
+    owner.is_some_and(|owner| owner.uid() != wanted.caller.uid)
+}
+
+/// What a box over someone else's files lacks.
+pub(super) fn note(wanted: &Wanted<'_>) -> String {
+    format!(
+        "the files of {} are not yours: the box reads what their modes let you read, and can't change or remove them, so \
+         packages can't be installed; new files beside them are the box's own",
+        wanted.plan.image
+    )
+}
+
+/// Before the first start: folders on the way to what is mounted become the box's own, or nothing could be put into
+/// them, and so do the account files. The box's upper is empty and ours alone.
+pub(super) fn make_ours(wanted: &Wanted<'_>, merged: &Merged) -> Result<(), Error> {
+    let Some(lower) = wanted.lowers.first() else { return Ok(()) };
+    let upper = wanted.folder.join("upper");
+    let targets = wanted.plan.mounts.iter().map(|mount| mount.target.as_path());
+    let ways = targets.chain([wanted.caller.home.as_path()]).chain(wanted.plan.project.as_deref());
+    let ways = ways.filter_map(Path::parent).chain(OURS.iter().map(Path::new));
+    for way in ways {
+        let mut below = PathBuf::new();
+        for part in way.components().filter(|part| matches!(part, Component::Normal(_))) {
+            below.push(part);
+            // what is missing is made later; a link leads elsewhere
+            if !fs::symlink_metadata(lower.join(&below)).is_ok_and(|found| found.is_dir()) {
+                break;
+            }
+            let at = upper.join(&below);
+            match DirBuilder::new().mode(0o755).create(&at) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => made.map_err(|source| Error::File { what: "make", path: at.clone(), source })?,
+            }
+        }
+    }
+    for (name, text) in files::whole_accounts(wanted, merged) {
+        let at = upper.join("etc").join(name);
+        fs::write(&at, text).map_err(|source| Error::File { what: "write", path: at.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// The mount points in a text of proc_pid_mountinfo(5): the fifth field, where space, tab, line end and backslash
+/// are written as `\` and three octal digits.
+fn mount_points(text: &[u8]) -> impl Iterator<Item = PathBuf> + '_ {
+    text.split(|byte| *byte == b'\n').filter_map(|line| {
+        let field = line.split(|byte| *byte == b' ').nth(4)?;
+        let mut bytes = Vec::with_capacity(field.len());
+        let mut rest = field;
+        while let Some((&first, tail)) = rest.split_first() {
+            rest = tail;
+            match (first, tail) {
+                (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
+                    bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                    rest = &tail[3..];
+                }
+                _ => bytes.push(first),
+            }
+        }
+        Some(OsString::from_vec(bytes).into())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unfit_folders() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        fs::create_dir_all(at("root/etc")).unwrap();
+        fs::create_dir_all(at("data/boxes")).unwrap();
+        fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink("root", at("link")).unwrap();
+        let said = |path: &Path| lower(path, &at("data/boxes")).map_err(|error| error.to_string());
+        assert_eq!(said(&at("link")), Ok(at("root").canonicalize().unwrap()));
+        for (path, words) in [
+            (at("none"), "there is no folder"),
+            (at("file"), "not a folder"),
+            ("/".into(), "`host`"),
+            (at("data"), "boxes themselves"),
+            (place.path().to_owned(), "boxes themselves"),
+            ("/dev".into(), "is mounted in it"),
+        ] {
+            let error = said(&path).unwrap_err();
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        let text = b"22 1 0:5 / /proc rw - proc proc rw\n23 1 0:6 / /a\\040b\\134c rw shared:1 - tmpfs x rw\nshort\n";
+        let found: Vec<_> = mount_points(text).collect();
+        assert_eq!(found, [Path::new("/proc"), Path::new("/a b\\c")]);
+    }
+}
