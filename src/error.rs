@@ -96,6 +96,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// An image without a name in a registry was to be pushed nowhere.
+    #[error("`{}` does not say where to push to", .0.escape_debug())]
+    PushWhere(String),
     /// An archive would go to the terminal.
     #[error("an archive is not written to a terminal")]
     ArchiveOnTerminal,
@@ -226,6 +229,7 @@ impl Error {
             Self::Login(error) => error.hint(),
             Self::NobodyToAsk(_) => Some("without a terminal: `--username NAME --password-stdin`".into()),
             Self::Push(error) => error.hint(),
+            Self::PushWhere(name) => Some(format!("`devbox push {name} REGISTRY/REPOSITORY:TAG`")),
             Self::ArchiveOnTerminal => Some("name a file with `-o FILE`, or pipe it somewhere".into()),
             Self::Session(error) => error.hint(),
             Self::Rootfs(error) => error.hint(),

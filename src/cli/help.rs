@@ -110,6 +110,15 @@ Examples:
   devbox save debian:12 -o debian.tar
   devbox save tools:2 | ssh host podman load";
 
+pub(super) const PUSH: &str = "\
+Sends only what the registry lacks: a layer that another of its repositories has is mounted from there, one from \
+another registry passes through without touching the disk, and one that is nowhere else is packed from the store. An \
+upload that was cut goes on where it stopped. The manifest goes last. Its digest is printed.
+
+Examples:
+  devbox push registry.example/team/tools:2
+  devbox push debian:12 127.0.0.1:5000/debian:12";
+
 pub(super) const TAG: &str = "\
 Nothing is copied, and the old names stay. `devbox rmi` takes a name away again.
 

@@ -86,6 +86,9 @@ pub enum Verb {
     /// Write images to an archive
     #[command(after_long_help = help::SAVE)]
     Save(SaveArgs),
+    /// Send an image to a registry
+    #[command(after_long_help = help::PUSH)]
+    Push(PushArgs),
     /// Give an image a further name
     #[command(after_long_help = help::TAG)]
     Tag(TagArgs),
@@ -269,6 +272,17 @@ pub struct SaveArgs {
     /// File to write, replaced when it is there [default: standard output, when it is no terminal]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
+}
+
+/// Arguments of `push`.
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// Image to send: a reference, or a digest of a manifest (twelve digits are enough)
+    #[arg(value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
+    pub image: String,
+    /// Where to [default: where REF says]
+    #[arg(value_name = "TO", add = ArgValueCompleter::new(candidates::images))]
+    pub to: Option<String>,
 }
 
 /// Arguments of `tag`.

@@ -15,6 +15,7 @@ mod opening;
 mod plan;
 mod profiles;
 mod pull;
+mod push;
 mod reference;
 mod rm;
 mod rmi;
@@ -57,6 +58,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Images(args) => images::run(ui, &dirs()?, &args),
         Verb::Load(args) => load::run(ui, &dirs()?, &args),
         Verb::Save(args) => save::run(ui, &dirs()?, &args),
+        Verb::Push(args) => push::run(ui, &dirs()?, &args),
         Verb::Tag(args) => tag::run(ui, &dirs()?, &args),
         Verb::Rmi(args) => rmi::run(ui, &dirs()?, &args),
         Verb::Login(args) => login::run(ui, &dirs()?, &args),

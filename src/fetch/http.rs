@@ -39,7 +39,7 @@ impl Road {
     /// For registries that are configured so.
     pub(super) const INSECURE: &'static [Self] = &[Self::AnyTls, Self::Plain];
 
-    fn scheme(self) -> &'static str {
+    pub(super) fn scheme(self) -> &'static str {
         if self == Self::Plain { "http" } else { "https" }
     }
 
@@ -110,6 +110,15 @@ impl Http {
     /// Whether we have no credentials for this registry.
     pub(super) fn anonymous(&self) -> bool {
         matches!(self.location.login, Credentials::Anonymous)
+    }
+
+    pub(super) fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The road that is known to be right, or else the first.
+    pub(super) fn road(&self) -> Road {
+        self.location.roads[self.road.load(Ordering::Relaxed)]
     }
 
     pub(super) fn login(&self) -> &Credentials {
@@ -205,7 +214,7 @@ impl Http {
     }
 
     /// What to send to a registry that asks with these headers; `None` when we have nothing it wants.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         road: Road,
         headers: &HeaderMap,

@@ -52,6 +52,7 @@ pub use login::LoginError;
 pub use proxies::Proxies;
 pub use registries::{Mode, Registries, Short};
 pub use retry::retry;
+pub use upload::{BlobError, Push, UploadError};
 
 use certificates::Certificates;
 use http::{Http, Location, Road};

@@ -50,6 +50,11 @@ impl Tries {
     /// So much in one go is progress.
     const PROGRESS: u64 = 1 << 20;
 
+    /// Whether no other try can do better.
+    pub(super) fn is_hopeless(&self, fault: &Fault) -> bool {
+        fault.retry_after().is_none()
+    }
+
     /// How long to wait before going on, `got` bytes having come until `fault`; the fault when there is no use.
     pub(super) fn after(&mut self, fault: Fault, got: u64) -> Result<(String, Duration), Fault> {
         if got - self.since >= Self::PROGRESS {

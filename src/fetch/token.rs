@@ -36,11 +36,19 @@ impl Http {
         if url.scheme() != "https" && !(road == Road::Plain && url.scheme() == "http") {
             return Err(Fault::Token(format!("would get the credentials unencrypted at {shown}")));
         }
-        let fields =
-            [service.as_deref().map(|service| ("service", service)), scope.map(|scope| ("scope", scope))];
+        let service = service.as_deref().map(|service| ("service", service));
         let response = match self.login() {
-            Credentials::Identity(token) => self.refresh(url, fields, token).await?,
-            login => self.get(url, fields, login).await?,
+            Credentials::Identity(token) => {
+                let fields: Vec<_> = service.into_iter().chain(scope.map(|scope| ("scope", scope))).collect();
+                self.refresh(url, &fields, token).await?
+            }
+            login => {
+                // each right is asked for by itself
+                let scopes =
+                    scope.into_iter().flat_map(|scope| scope.split(' ')).map(|scope| ("scope", scope));
+                let fields: Vec<_> = service.into_iter().chain(scopes).collect();
+                self.get(url, &fields, login).await?
+            }
         };
         let body = body(self.succeeded(response).await?, MAX_TOKEN, self.idle()).await?;
         let answer: Option<Answer> = serde_json::from_slice(&body).ok();
@@ -54,23 +62,18 @@ impl Http {
     async fn get(
         &self,
         mut url: Url,
-        fields: [Option<(&str, &str)>; 2],
+        fields: &[(&str, &str)],
         login: &Credentials,
     ) -> Result<Response, Fault> {
-        if fields.iter().any(Option::is_some) {
-            url.query_pairs_mut().extend_pairs(fields.into_iter().flatten());
+        if !fields.is_empty() {
+            url.query_pairs_mut().extend_pairs(fields);
         }
         self.send(reqwest::Method::GET, url, &Default::default(), login).await
     }
 
-    async fn refresh(
-        &self,
-        url: Url,
-        fields: [Option<(&str, &str)>; 2],
-        token: &str,
-    ) -> Result<Response, Fault> {
+    async fn refresh(&self, url: Url, fields: &[(&str, &str)], token: &str) -> Result<Response, Fault> {
         let mut form = url.clone();
-        form.query_pairs_mut().clear().extend_pairs(fields.into_iter().flatten()).extend_pairs([
+        form.query_pairs_mut().clear().extend_pairs(fields).extend_pairs([
             ("grant_type", "refresh_token"),
             ("client_id", CLIENT),
             ("refresh_token", token),

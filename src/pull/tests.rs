@@ -237,7 +237,7 @@ fn through_an_index() {
     );
     let asked = methods(&fake).len();
     let pinned = format!("{}/x:1@{digest}", fake.address);
-    let found = |platform: &str| here(&place.store, &pinned, &platform.parse().unwrap()).unwrap();
+    let found = |platform: &str| super::here(&place.store, &pinned, &platform.parse().unwrap()).unwrap();
     let digests =
         ["linux/amd64", "linux/arm64", "linux/riscv64"].map(|it| found(it).map(|it| it.manifest_digest));
     assert_eq!(digests, [Some(first.manifest_digest), Some(other.manifest_digest), None]);

@@ -42,16 +42,14 @@ pub enum Why {
     /// A layer is gone or in doubt.
     #[error("its layer {0} is not here")]
     NoLayer(Digest),
-    /// Layers that were left out when it came, for nothing of them can be seen.
+    /// A layer that was never kept, for nothing of it can be seen, and that its origin does not have.
     #[error(
-        "it has {layers} layers, of which {kept} are kept here, and where it came from does not have the others"
+        "its layer {0} lies hidden below others, so it was not kept, and where the image came from has it no more"
     )]
-    Hidden {
-        /// Of the manifest.
-        layers: usize,
-        /// In the store.
-        kept: usize,
-    },
+    Hidden(Digest),
+    /// Sending to the registry.
+    #[error(transparent)]
+    Upload(#[from] fetch::UploadError),
     /// What the image is written to.
     #[error("cannot write")]
     Out(#[source] io::Error),
@@ -83,9 +81,8 @@ impl Error {
             Why::Fetch(error) => error.hint(),
             Why::Store(error) => error.hint(),
             Why::Layout(error) => error.hint(),
-            Why::NoLayer(_) | Why::Hidden { .. } => {
-                Some("`devbox pull` or `devbox load` brings the image again".into())
-            }
+            Why::Upload(error) => error.hint(),
+            Why::NoLayer(_) => Some("`devbox pull` or `devbox load` brings the image again".into()),
             _ => None,
         }
     }

@@ -8,25 +8,29 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use crate::dirs::Dirs;
-use crate::fetch::Registry;
-use crate::layout::{self, Layout, WriteError, Writer};
-use crate::oci::config::ImageConfig;
+use crate::fetch::{BlobError, Push, Registry};
+use crate::layout::{WriteError, Writer};
 use crate::oci::digest::Digest;
 use crate::oci::layout::{IMAGE_NAME, REF_NAME};
-use crate::oci::manifest::{self, Descriptor, Document, Manifest};
+use crate::oci::manifest::{self, Descriptor};
 use crate::oci::reference::Reference;
-use crate::oci::source::{Form, Source};
-use crate::pull::{LayerInfo, Progress};
+use crate::pull::Progress;
 use crate::store::{Image, Store};
 
+mod each;
 mod error;
 mod pack;
+mod parts;
 
 pub use error::{Error, Why};
 
-use pack::{Packed, pack_all};
+use each::each;
+use parts::{Origin, Parts};
 
-/// An image to be sent, and the reference it goes by.
+/// Blobs on their way at the same time.
+const AT_ONCE: usize = 4;
+
+/// An image to be saved, and the reference it goes by.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     /// The image.
@@ -44,6 +48,66 @@ pub struct Sent {
     pub repacked: usize,
 }
 
+/// Sends an image to a registry, as `to`: what is not there yet, the manifest last.
+///
+/// # Errors
+///
+/// Blobs that arrived whole stay in the registry, without a name; the next try finds them there.
+pub fn push(
+    store: &Store,
+    dirs: &Dirs,
+    image: &Image,
+    to: &Reference,
+    progress: &dyn Progress,
+) -> Result<Sent, Error> {
+    let note = |text: &str| progress.note(text);
+    let send = || -> Result<Sent, Why> {
+        let _hold = store.hold(&mut |holder| note(&format!("waiting for {holder}, which removes images")))?;
+        let registry = Registry::open(dirs, to, &note)?;
+        let target = registry.push()?;
+        let parts = Parts::of(store, dirs, image, progress, |layer, origin| {
+            Ok(target.has(&layer.digest)? || mounted(&target, to, &layer.digest, origin))
+        })?;
+        each(parts.count(), AT_ONCE, |number| {
+            send_layer(&target, &parts, number, &note)?;
+            parts.done(number);
+            Ok(())
+        })?;
+        let config = &parts.manifest.config;
+        if !target.has(&config.digest)? {
+            let source = || Ok(Box::new(io::Cursor::new(image.config.clone())) as Box<dyn Read + Send>);
+            let sent = target.blob(&config.digest, image.config.len() as u64, &source, &|_| {}, &note);
+            sent.map_err(|error| of_blob(error, config.digest))?;
+        }
+        let (bytes, repacked) = parts.final_manifest()?;
+        let manifest_digest = Digest::of(&bytes);
+        let name = to.tag.clone().unwrap_or_else(|| manifest_digest.to_string());
+        target.manifest(&name, &manifest::media_type(&bytes)?, &bytes)?;
+        Ok(Sent { manifest_digest, repacked })
+    };
+    send().map_err(|why| Error { action: "push", image: to.to_string(), why: Box::new(why) })
+}
+
+/// Tries to have the registry take a blob over from the repository the image came from.
+fn mounted(target: &Push<'_>, to: &Reference, digest: &Digest, origin: &Origin) -> bool {
+    match origin {
+        Origin::Registry(from, _) if from.registry == to.registry && from.repository != to.repository => {
+            target.mount(digest, &from.repository)
+        }
+        _ => false,
+    }
+}
+
+fn send_layer(target: &Push<'_>, parts: &Parts<'_>, number: usize, note: &dyn Fn(&str)) -> Result<(), Why> {
+    let Some((digest, size)) = parts.blob(number) else { return Ok(()) };
+    if parts.is_packed(number) && target.has(&digest)? {
+        return Ok(());
+    }
+    let told = |count| parts.advance(number, count);
+    let sent = target.blob(&digest, size, &|| parts.reader(number), &told, note);
+    sent.map_err(|error| of_blob(error, parts.diff_id(number)))
+}
+
 /// Writes images to `out` as one OCI archive. `progress` is asked for once an image.
 ///
 /// # Errors
@@ -56,27 +120,21 @@ pub fn save<P: Progress>(
     out: impl Write,
     progress: &dyn Fn(&str) -> P,
 ) -> Result<Vec<Sent>, Error> {
-    let mut writer = Writer::new(out).map_err(|error| Error {
-        action: "save",
-        image: "images".into(),
-        why: Box::new(of_write(error, Digest::of(b""))),
-    })?;
+    let all = || images.iter().map(Outgoing::shown).collect::<Vec<_>>().join(", ");
+    let failed = |image, why| Error { action: "save", image, why: Box::new(why) };
+    let nothing = Digest::of(b"");
+    let mut writer = Writer::new(out).map_err(|error| failed(all(), of_write(error, nothing)))?;
     let (mut sent, mut entries) = (Vec::new(), Vec::new());
     for outgoing in images {
         let shown = outgoing.shown();
         let progress = progress(&shown);
-        let (entry, repacked) = save_one(store, dirs, outgoing, &mut writer, &progress)
-            .map_err(|why| Error { action: "save", image: shown, why: Box::new(why) })?;
+        let (entry, repacked) =
+            save_one(store, dirs, outgoing, &mut writer, &progress).map_err(|why| failed(shown, why))?;
         sent.push(Sent { manifest_digest: entry.digest, repacked });
         entries.push(entry);
     }
-    match writer.finish(&entries) {
-        Ok(_) => Ok(sent),
-        Err(error) => {
-            let image = images.iter().map(Outgoing::shown).collect::<Vec<_>>().join(", ");
-            Err(Error { action: "save", image, why: Box::new(of_write(error, Digest::of(b""))) })
-        }
-    }
+    writer.finish(&entries).map_err(|error| failed(all(), of_write(error, nothing)))?;
+    Ok(sent)
 }
 
 fn save_one<W: Write>(
@@ -89,67 +147,29 @@ fn save_one<W: Write>(
     let note = |text: &str| progress.note(text);
     let _hold = store.hold(&mut |holder| note(&format!("waiting for {holder}, which removes images")))?;
     let image = outgoing.image;
-    let parts = Parts::of(image)?;
-    let origin = Origin::of(dirs, image, &note)?;
-    let roads: Vec<Road> = parts
-        .layers()
-        .map(|(layer, diff_id)| match () {
-            () if writer.has(&layer.digest) => Ok(Road::There),
-            () if layer.digest == *diff_id && store.has_layer(diff_id) => Ok(Road::Plain),
-            () if origin.has(layer, &note) => Ok(Road::Origin),
-            () if store.has_layer(diff_id) => Ok(Road::Pack),
-            () => Err(parts.lacks(store, diff_id)),
-        })
-        .collect::<Result<_, _>>()?;
-    tell(store, &parts, &roads, progress)?;
-    let wanted = parts.layers().zip(&roads).enumerate();
-    let wanted = wanted
-        .filter(|(_, (_, road))| **road == Road::Pack)
-        .map(|(number, ((_, diff_id), _))| (number, *diff_id));
-    let mut packed = pack_all(store, &wanted.collect::<Vec<_>>(), progress)?;
-    let mut replaced = Vec::new();
-    for (number, ((layer, diff_id), road)) in parts.layers().zip(&roads).enumerate() {
-        let mut anew = None;
-        match road {
-            Road::There => {}
-            Road::Plain => {
-                let tar = Counted::new(store.layer_tar(diff_id)?, progress, number);
-                writer.blob(&layer.digest, layer.size, tar).map_err(|error| of_write(error, *diff_id))?;
-            }
-            Road::Origin => {
-                let blob = Counted::new(origin.blob(layer)?, progress, number);
-                writer.blob(&layer.digest, layer.size, blob).map_err(|error| of_write(error, *diff_id))?;
-            }
-            Road::Pack => {
-                let Packed { digest, size, file } = packed.remove(&number).ok_or(Why::Stopped)?;
-                writer.blob(&digest, size, file).map_err(|error| of_write(error, *diff_id))?;
-                anew = Some((digest, size));
-            }
+    let parts = Parts::of(store, dirs, image, progress, |layer, _| Ok(writer.has(&layer.digest)))?;
+    for number in 0..parts.count() {
+        let diff_id = parts.diff_id(number);
+        if let Some((digest, size)) = parts.blob(number) {
+            let reader = parts.reader(number).map_err(|error| Why::of_bytes(error, diff_id))?;
+            let reader = Counted { inner: reader, told: |count| parts.advance(number, count) };
+            writer.blob(&digest, size, reader).map_err(|error| of_write(error, diff_id))?;
         }
-        progress.layer_done(number);
-        replaced.push(anew);
+        parts.done(number);
     }
-    let repacked = replaced.iter().flatten().count();
-    let manifest = if repacked == 0 {
-        image.manifest.clone()
-    } else {
-        manifest::with_layers(&image.manifest, &replaced)?
-    };
-    let digest = Digest::of(&manifest);
+    let (manifest, repacked) = parts.final_manifest()?;
+    let (digest, size) = (Digest::of(&manifest), manifest.len() as u64);
     let config = &parts.manifest.config;
-    writer
-        .blob(&config.digest, config.size, &image.config[..])
-        .map_err(|error| of_write(error, config.digest))?;
-    writer.blob(&digest, manifest.len() as u64, &manifest[..]).map_err(|error| of_write(error, digest))?;
+    for (digest, bytes) in [(config.digest, &image.config), (digest, &manifest)] {
+        let written = writer.blob(&digest, bytes.len() as u64, &bytes[..]);
+        written.map_err(|error| of_write(error, digest))?;
+    }
     let annotations = match &outgoing.name {
         Some(name) => [REF_NAME, IMAGE_NAME].map(|key| (key.to_owned(), name.to_string())).into(),
         None => BTreeMap::new(),
     };
     let media_type = manifest::media_type(&manifest)?;
-    Ok((
-        Descriptor { media_type, digest, size: manifest.len() as u64, platform: None, annotations },
-        repacked,
-    ))
+    Ok((Descriptor { media_type, digest, size, platform: None, annotations }, repacked))
 }
 
 impl Outgoing<'_> {
@@ -161,135 +181,16 @@ impl Outgoing<'_> {
     }
 }
 
-/// The way a layer takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Road {
-    /// It is there already.
-    There,
-    /// Its blob is its archive, which the store makes again.
-    Plain,
-    /// From where the image came.
-    Origin,
-    /// Made again and compressed anew.
-    Pack,
-}
-
-/// An image's layers, as they are named in its manifest and by their diff ids.
-struct Parts {
-    manifest: Manifest,
-    config: ImageConfig,
-}
-
-impl Parts {
-    fn of(image: &Image) -> Result<Self, Why> {
-        let media_type = manifest::media_type(&image.manifest)?;
-        let Document::Manifest(manifest) = manifest::parse(&image.manifest, Some(&media_type))? else {
-            return Err(manifest::Error::UnknownType(media_type).into());
-        };
-        let config = ImageConfig::parse(&image.config)?;
-        Ok(Self { manifest, config })
-    }
-
-    fn layers(&self) -> impl Iterator<Item = (&Descriptor, &Digest)> {
-        self.manifest.layers.iter().zip(&self.config.diff_ids)
-    }
-
-    /// Why a layer that is neither here nor at its origin can't be had.
-    fn lacks(&self, store: &Store, diff_id: &Digest) -> Why {
-        let kept = self.config.diff_ids.iter().filter(|layer| store.has_layer(layer)).count();
-        match self.layers().last() {
-            Some((_, top)) if store.has_layer(top) => {
-                Why::Hidden { layers: self.manifest.layers.len(), kept }
-            }
-            _ => Why::NoLayer(*diff_id),
-        }
-    }
-}
-
-/// Tells `progress` what there is to do: bytes as they will be read.
-fn tell(store: &Store, parts: &Parts, roads: &[Road], progress: &dyn Progress) -> Result<(), Why> {
-    let infos = parts.layers().zip(roads).map(|((layer, diff_id), road)| {
-        let size = match road {
-            Road::There => 0,
-            Road::Plain | Road::Origin => layer.size,
-            Road::Pack => store.meta(diff_id)?.tar_bytes,
-        };
-        Ok(LayerInfo { digest: layer.digest, size })
-    });
-    progress.layers(&infos.collect::<Result<Vec<_>, Why>>()?);
-    Ok(())
-}
-
-/// Where an image came from, as far as its blobs can still be had there.
-enum Origin {
-    Registry(Registry),
-    Files(Layout),
-    Nowhere,
-}
-
-impl Origin {
-    fn of(dirs: &Dirs, image: &Image, note: &dyn Fn(&str)) -> Result<Self, Why> {
-        if let Some(source) = Source::read(&image.source) {
-            return Ok(source.ok().and_then(|source| layout_of(&source)).map_or(Self::Nowhere, Self::Files));
-        }
-        match image.source.parse::<Reference>() {
-            Ok(reference) => Ok(Self::Registry(Registry::open(dirs, &reference, note)?)),
-            Err(_) => Ok(Self::Nowhere),
-        }
-    }
-
-    /// Whether a layer can be had from there. A registry that does not answer is as good as none, and that is said.
-    fn has(&self, layer: &Descriptor, note: &dyn Fn(&str)) -> bool {
-        match self {
-            Self::Registry(registry) => registry.has_blob(&layer.digest).unwrap_or_else(|error| {
-                note(&format!("{error}; the layer is packed anew from the store"));
-                false
-            }),
-            // files change, and half an archive can't be taken back
-            Self::Files(layout) => {
-                layout.blob(layer).is_ok_and(|mut blob| io::copy(&mut blob, &mut io::sink()).is_ok())
-            }
-            Self::Nowhere => false,
-        }
-    }
-
-    fn blob(&self, layer: &Descriptor) -> Result<Box<dyn Read + Send>, Why> {
-        match self {
-            Self::Registry(registry) => Ok(Box::new(registry.blob(layer))),
-            Self::Files(layout) => Ok(Box::new(layout.blob(layer)?)),
-            Self::Nowhere => Err(Why::NoLayer(layer.digest)),
-        }
-    }
-}
-
-/// The layout a source names, if it is still there and need not be unpacked.
-fn layout_of(source: &Source) -> Option<Layout> {
-    match source.form {
-        Form::Layout => Layout::in_folder(&source.path).ok(),
-        Form::Archive => {
-            Layout::in_archive(layout::open(&source.path).ok()?, &source.path.display().to_string()).ok()
-        }
-        Form::DockerArchive => None,
-    }
-}
-
-/// A reader whose bytes are told as progress.
-struct Counted<'a, R> {
+/// A reader whose bytes are told.
+struct Counted<R, T> {
     inner: R,
-    progress: &'a dyn Progress,
-    number: usize,
+    told: T,
 }
 
-impl<'a, R> Counted<'a, R> {
-    fn new(inner: R, progress: &'a dyn Progress, number: usize) -> Self {
-        Self { inner, progress, number }
-    }
-}
-
-impl<R: Read> Read for Counted<'_, R> {
+impl<R: Read, T: Fn(u64)> Read for Counted<R, T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.progress.advance(self.number, count as u64);
+        (self.told)(count as u64);
         Ok(count)
     }
 }
@@ -298,5 +199,12 @@ fn of_write(error: WriteError, layer: Digest) -> Why {
     match error {
         WriteError::Out(error) => Why::Out(error),
         WriteError::Blob(error) => Why::of_bytes(error, layer),
+    }
+}
+
+fn of_blob(error: BlobError, layer: Digest) -> Why {
+    match error {
+        BlobError::Upload(error) => Why::Upload(error),
+        BlobError::Blob(error) => Why::of_bytes(error, layer),
     }
 }

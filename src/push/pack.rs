@@ -1,15 +1,14 @@
-//! Layers compressed anew, several at a time.
+//! Layers compressed anew.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Seek;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{self, Seek};
 use std::thread;
 
 use flate2::Compression;
 use flate2::read::GzEncoder;
 
 use super::Counted;
+use super::each::each;
 use super::error::Why;
 use crate::oci::digest::{Digest, HashingReader};
 use crate::pull::Progress;
@@ -22,51 +21,40 @@ const LEVEL: u32 = 6;
 pub(super) struct Packed {
     pub(super) digest: Digest,
     pub(super) size: u64,
-    /// At its beginning.
-    pub(super) file: File,
+    file: File,
 }
 
-/// Packs layers given by their number in the image and diff id. The same layer gives the same bytes each time.
+impl Packed {
+    /// The bytes from their beginning; one reader at a time.
+    pub(super) fn reader(&self) -> io::Result<File> {
+        let mut file = self.file.try_clone()?;
+        file.rewind()?;
+        Ok(file)
+    }
+}
+
+/// Packs layers given by their number in the image and diff id, as many at a time as there are processors. The same
+/// layer gives the same bytes each time.
 pub(super) fn pack_all(
     store: &Store,
     wanted: &[(usize, Digest)],
     progress: &dyn Progress,
-) -> Result<BTreeMap<usize, Packed>, Why> {
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, Packed)>, Why> {
-        let mut done = Vec::new();
-        while let Some((number, diff_id)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match pack(store, diff_id, *number, progress) {
-                Ok(packed) => done.push((*number, packed)),
-                Err(why) => {
-                    // the others find nothing more to do
-                    next.store(wanted.len(), Ordering::Relaxed);
-                    return Err(why);
-                }
-            }
-        }
-        Ok(done)
-    };
-    thread::scope(|scope| {
-        let start = |_| thread::Builder::new().name("pack".into()).spawn_scoped(scope, work);
-        let workers: Vec<_> = (0..workers).map(start).collect();
-        let mut packed = BTreeMap::new();
-        for worker in workers {
-            packed.extend(worker.map_err(Why::Thread)?.join().unwrap_or(Err(Why::Stopped))?);
-        }
-        Ok(packed)
+) -> Result<Vec<Packed>, Why> {
+    let at_once = thread::available_parallelism().map_or(1, usize::from);
+    each(wanted.len(), at_once, |at| {
+        let (number, diff_id) = wanted[at];
+        pack(store, &diff_id, number, progress)
     })
 }
 
 fn pack(store: &Store, diff_id: &Digest, number: usize, progress: &dyn Progress) -> Result<Packed, Why> {
-    let tar = Counted::new(store.layer_tar(diff_id)?, progress, number);
+    let told = |count| progress.advance(number, count);
+    let tar = Counted { inner: store.layer_tar(diff_id)?, told };
     let mut packed = HashingReader::new(GzEncoder::new(tar, Compression::new(LEVEL)));
-    let mut file = store.spool(&mut packed).map_err(|error| match error {
+    let file = store.spool(&mut packed).map_err(|error| match error {
         store::Error::Input(error) => Why::of_bytes(error, *diff_id),
         error => Why::Store(error),
     })?;
     let (digest, size) = packed.finish();
-    file.rewind().map_err(|source| Why::Pack { layer: *diff_id, source })?;
     Ok(Packed { digest, size, file })
 }
