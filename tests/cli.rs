@@ -16,6 +16,7 @@ pub const VERBS: &[&str] = &[
     "images",
     "load",
     "save",
+    "push",
     "tag",
     "rmi",
     "login",

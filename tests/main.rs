@@ -27,6 +27,7 @@ mod profile;
 // Images: from a registry, by every road, and what must not come in.
 mod pull;
 mod registry;
+mod sources;
 mod toxic;
 
 // The box: what stands in it, who one is in it, how commands live in it.

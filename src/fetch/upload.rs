@@ -81,7 +81,7 @@ pub enum BlobError {
 }
 
 /// What a blob is read from: the reader is asked for anew when it has to be sent from its beginning again.
-pub type Source<'a> = dyn Fn() -> io::Result<Box<dyn Read + Send>> + 'a;
+type Source<'a> = dyn Fn() -> io::Result<Box<dyn Read + Send>> + 'a;
 
 /// A repository to send to.
 pub struct Push<'a> {

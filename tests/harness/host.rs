@@ -91,6 +91,18 @@ pub fn left_to_the_user() -> bool {
     Uid::current().is_root() && env::var_os("DEVBOX_TESTS_BOTH").is_some()
 }
 
+pub fn skopeo() -> Probe {
+    program("skopeo", "skopeo")
+}
+
+pub fn umoci() -> Probe {
+    program("umoci", "umoci")
+}
+
+pub fn podman() -> Probe {
+    program("podman", "podman")
+}
+
 pub fn strace() -> Probe {
     program("strace", "strace")
 }
