@@ -192,7 +192,10 @@ fn what_others_write_is_loaded() {
     let test = Test::new();
     let at = |name: &str| test.path(name).display().to_string();
     let copy = |target: &str| {
-        does(&test, &["skopeo", "--insecure-policy", "copy", "-q", "--src-tls-verify=false", &source, target])
+        does(
+            &test,
+            &["skopeo", "--insecure-policy", "copy", "-q", "--src-tls-verify=false", &source, target],
+        );
     };
     copy(&format!("oci:{}:v1", at("layout")));
     copy(&format!("oci-archive:{}:me/oci:1", at("oci.tar")));

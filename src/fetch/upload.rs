@@ -258,10 +258,8 @@ impl Push<'_> {
         upload.url.query_pairs_mut().append_pair("digest", &digest.to_string());
         loop {
             let headers = octets(None)?;
-            let fault = match self.send(Method::PUT, Ok(upload.url.clone()), headers, Bytes::new(), None) {
-                Ok(_) => return Ok(()),
-                Err(fault) => fault,
-            };
+            let put = self.send(Method::PUT, Ok(upload.url.clone()), headers, Bytes::new(), None);
+            let Err(fault) = put else { return Ok(()) };
             if tries.is_hopeless(&fault) {
                 return Err(forgotten(fault));
             }

@@ -79,7 +79,7 @@ impl Members {
                         EntryType::GNULongName => before.name = Some(until_nul(body)),
                         EntryType::GNULongLink => before.target = Some(until_nul(body)),
                         EntryType::XHeader => {
-                            before.records(&body).ok_or_else(|| walk.wrong("a PAX record is malformed"))?
+                            before.records(&body).ok_or_else(|| walk.wrong("a PAX record is malformed"))?;
                         }
                         _ => {}
                     }

@@ -42,20 +42,25 @@ pub(super) fn containerenv(plan: &Plan) -> Vec<u8> {
 /// Lines for the image's `/etc/passwd` and `/etc/group` that name the caller, where no line has its id or name.
 pub(super) fn accounts(wanted: &Wanted<'_>, merged: &Merged) -> Vec<(CString, Vec<u8>)> {
     let paths = [c"/etc/passwd", c"/etc/group"].into_iter().map(CStr::to_owned);
-    let lines = paths.zip(additions(wanted, merged));
-    lines.filter_map(|(at, (_, _, addition))| Some((at, addition?))).collect()
+    let lines = paths.zip(account_files(wanted, merged));
+    lines.filter_map(|(at, file)| Some((at, file.addition?))).collect()
 }
 
 /// The same files whole, by their names, with the lines in them.
 pub(super) fn whole_accounts(wanted: &Wanted<'_>, merged: &Merged) -> Vec<(&'static str, Vec<u8>)> {
-    let whole = |(name, text, addition): (_, Option<Vec<u8>>, Option<Vec<u8>>)| {
-        Some((name, [text?, addition.unwrap_or_default()].concat()))
-    };
-    additions(wanted, merged).into_iter().filter_map(whole).collect()
+    let whole =
+        |file: AccountFile| Some((file.name, [file.text?, file.addition.unwrap_or_default()].concat()));
+    account_files(wanted, merged).into_iter().filter_map(whole).collect()
 }
 
-/// Name, text and missing line of both account files.
-fn additions(wanted: &Wanted<'_>, merged: &Merged) -> [(&'static str, Option<Vec<u8>>, Option<Vec<u8>>); 2] {
+/// A file of `/etc`, and what it lacks.
+struct AccountFile {
+    name: &'static str,
+    text: Option<Vec<u8>>,
+    addition: Option<Vec<u8>>,
+}
+
+fn account_files(wanted: &Wanted<'_>, merged: &Merged) -> [AccountFile; 2] {
     let caller = wanted.caller;
     let home = caller.home.display();
     let shell = if merged.exists("bin/bash") { "/bin/bash" } else { "/bin/sh" };
@@ -64,7 +69,7 @@ fn additions(wanted: &Wanted<'_>, merged: &Merged) -> [(&'static str, Option<Vec
     [("passwd", caller.uid, passwd), ("group", caller.gid, group)].map(|(name, id, line)| {
         let text = merged.read(&format!("etc/{name}"));
         let addition = text.as_ref().and_then(|text| addition(text, &caller.name, id, &line));
-        (name, text, addition)
+        AccountFile { name, text, addition }
     })
 }
 

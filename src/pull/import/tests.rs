@@ -192,7 +192,7 @@ fn what_is_wrong_leaves_nothing() {
         (
             "no image in it",
             Form::DockerArchive,
-            changed(docker.clone(), "manifest.json", &|bytes| *bytes = b"[]".into()),
+            changed(docker, "manifest.json", &|bytes| *bytes = b"[]".into()),
         ),
         ("has no file `manifest.json`", Form::DockerArchive, archive(&layout)),
         ("has the digest", Form::Archive, changed(layout.clone(), &blob, &flip)),
