@@ -282,6 +282,9 @@ impl Error {
             Self::Pull(_) => {
                 Some("the image was not added; layers that arrived whole are kept for the next try")
             }
+            Self::Push(error) if error.action == "push" => {
+                Some("what has arrived stays in the registry without a name, for the next try")
+            }
             Self::Login(_) | Self::NobodyToAsk(_) => Some("nothing was changed"),
             Self::Ambiguous { .. } | Self::Box { .. } | Self::NotAccepted { .. } | Self::Declined { .. } => {
                 Some("nothing was changed")

@@ -324,6 +324,18 @@ fn a_failed_save_leaves_what_was_there() {
         .output()
         .refused(&["cannot write"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    test.devbox(["save", "local:1", "-o", "/dev/null"]).output().ok();
+    assert!(!fs::metadata("/dev/null").unwrap().is_file(), "a device is written to, not replaced");
+    std::os::unix::fs::symlink("out.tar", test.path("link.tar")).unwrap();
+    test.devbox(["save", "local:1", "-o", test.path("link.tar").to_str().unwrap()]).output().ok();
+    assert!(fs::symlink_metadata(test.path("link.tar")).unwrap().is_symlink());
+    assert!(fs::metadata(&path).unwrap().len() > 1000, "what the link leads to is replaced");
+    let mut killed = test.devbox(["save", "local:1", "-o", &path]).spawn();
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    if killed.ended(std::time::Duration::ZERO).is_none() {
+        killed.signal(nix::sys::signal::Signal::SIGKILL);
+    }
+    drop(killed);
     let beside = fs::read_dir(test.path("")).unwrap().flatten();
     assert!(!beside.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().contains(".devbox-")));
 }
@@ -341,7 +353,9 @@ fn podman_and_devbox_read_each_other() {
     let test = Test::new();
     let reference = Registry::open().push("podman:1", &sample());
     test.devbox(["pull", &reference]).output().ok();
-    let (path, root, run) = (test.path("out.tar"), test.path("podman"), test.path("podman-run"));
+    // podman takes no more than 50 characters for it
+    let short = tempfile::tempdir_in("/tmp").unwrap();
+    let (path, root, run) = (test.path("out.tar"), test.path("podman"), short.path());
     let (path, root, run) =
         (path.display().to_string(), root.display().to_string(), run.display().to_string());
     let base = ["podman", "--root", &root, "--runroot", &run, "--storage-driver", "vfs"];

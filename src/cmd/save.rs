@@ -1,8 +1,13 @@
 //! `devbox save`: images into an archive.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::linkat;
 
 use super::naming;
 use crate::cli::SaveArgs;
@@ -27,9 +32,9 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &SaveArgs) -> Result<ExitCode, Err
     let progress = |name: &str| ui.transfer("saving", name);
     let sent = match output {
         Some(path) => {
-            let draft = Draft::create(path)?;
-            let sent = push::save(&store, dirs, &images, BufWriter::new(&draft.file), &progress)?;
-            draft.publish(path)?;
+            let target = Target::open(path)?;
+            let sent = push::save(&store, dirs, &images, BufWriter::new(target.file()), &progress)?;
+            target.publish()?;
             sent
         }
         None => push::save(&store, dirs, &images, BufWriter::new(ui.bytes()), &progress)?,
@@ -49,39 +54,73 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &SaveArgs) -> Result<ExitCode, Err
     Ok(ExitCode::SUCCESS)
 }
 
-/// The archive beside its place until it is whole, so that what was there stays when something fails.
-struct Draft {
-    path: PathBuf,
-    file: File,
-    published: bool,
+/// Where the archive goes. What stands at its place stays until the new one is whole, and one that is not leaves
+/// nothing, however the process ends.
+enum Target {
+    /// A file without a name, to be put at the path.
+    File(File, PathBuf),
+    /// The same with a name of its own, for file systems that know no other.
+    Named(File, PathBuf, Draft),
+    /// A pipe or device, which is written to as it is.
+    Stream(File),
 }
 
-impl Draft {
-    fn create(target: &Path) -> Result<Self, Error> {
-        let mut name = target.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".devbox-{}", std::process::id()));
-        let path = target.with_file_name(name);
-        let failed = |source| Error::Archive { path: target.to_owned(), source };
-        if target.is_dir() {
-            return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+impl Target {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Archive { path: path.to_owned(), source };
+        let path = match fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Err(failed(io::ErrorKind::IsADirectory.into())),
+            Ok(found) if found.is_file() => path.canonicalize().map_err(failed)?,
+            Ok(_) => return File::options().write(true).open(path).map(Self::Stream).map_err(failed),
+            Err(_) => path.to_owned(),
+        };
+        let folder = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let nameless = File::options().write(true).custom_flags(libc::O_TMPFILE).mode(0o666).open(folder);
+        if let Ok(file) = nameless {
+            return Ok(Self::File(file, path));
         }
-        let file = File::create_new(&path).map_err(failed)?;
-        Ok(Self { path, file, published: false })
+        let draft = Draft::beside(&path);
+        let file = File::create_new(&draft.0).map_err(failed)?;
+        Ok(Self::Named(file, path, draft))
     }
 
-    fn publish(mut self, target: &Path) -> Result<(), Error> {
-        let moved = (&self.file).flush().and_then(|()| fs::rename(&self.path, target));
-        moved.map_err(|source| Error::Archive { path: target.to_owned(), source })?;
-        self.published = true;
-        Ok(())
+    fn file(&self) -> &File {
+        match self {
+            Self::File(file, _) | Self::Named(file, ..) | Self::Stream(file) => file,
+        }
+    }
+
+    fn publish(self) -> Result<(), Error> {
+        let (path, draft) = match self {
+            Self::Stream(_) => return Ok(()),
+            Self::Named(_, path, draft) => (path, draft),
+            Self::File(file, path) => {
+                let draft = Draft::beside(&path);
+                let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+                let linked =
+                    linkat(AT_FDCWD, nameless.as_str(), AT_FDCWD, &draft.0, AtFlags::AT_SYMLINK_FOLLOW);
+                linked.map_err(|errno| Error::Archive { path: path.clone(), source: errno.into() })?;
+                (path, draft)
+            }
+        };
+        fs::rename(&draft.0, &path).map_err(|source| Error::Archive { path, source })
+    }
+}
+
+/// A name beside the archive's, taken away again unless it was moved to its place.
+struct Draft(PathBuf);
+
+impl Draft {
+    fn beside(target: &Path) -> Self {
+        let mut name = target.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".devbox-{}", std::process::id()));
+        Self(target.with_file_name(name))
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.published {
-            // its name tells whose it was
-            let _ = fs::remove_file(&self.path);
-        }
+        // moved, most likely; else its name tells whose it was
+        let _ = fs::remove_file(&self.0);
     }
 }
