@@ -32,13 +32,17 @@ impl Access {
         let slash = path.iter().rposition(|byte| *byte == b'/');
         let (parent, name) = slash.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
         if self.last.as_ref().is_none_or(|(last, _)| last != parent) {
-            self.close_up();
-            let mut folder = self.root.try_clone().map_err(|error| sys::Error {
-                call: "dup",
-                args: String::new(),
-                errno: Errno::from_raw(error.raw_os_error().unwrap_or_default()),
-            })?;
-            for component in parent.split(|byte| *byte == b'/').filter(|component| !component.is_empty()) {
+            // from the last folder down, or else anew from the root
+            let below = |last: &[u8]| Some(parent.strip_prefix(last)?.strip_prefix(b"/")?.len());
+            let (mut folder, left) = match self.last.take() {
+                Some((last, folder)) if below(&last).is_some() => (folder, below(&last).unwrap_or_default()),
+                _ => {
+                    self.close_up();
+                    (self.root()?, parent.len())
+                }
+            };
+            let rest = &parent[parent.len() - left..];
+            for component in rest.split(|byte| *byte == b'/').filter(|component| !component.is_empty()) {
                 folder = self.step(&folder, component)?;
             }
             self.last = Some((parent.to_owned(), folder));
@@ -68,6 +72,14 @@ impl Access {
             }
             opened => opened.map(File::from),
         }
+    }
+
+    fn root(&self) -> Result<OwnedFd, sys::Error> {
+        self.root.try_clone().map_err(|error| sys::Error {
+            call: "dup",
+            args: String::new(),
+            errno: Errno::from_raw(error.raw_os_error().unwrap_or_default()),
+        })
     }
 
     fn step(&mut self, folder: &OwnedFd, name: &[u8]) -> Result<OwnedFd, sys::Error> {

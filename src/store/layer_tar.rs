@@ -6,10 +6,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
+
 use super::Store;
 use super::access::Access;
 use super::error::{At, Error, shown};
-use super::framing::{REPLACED, Record, Records};
+use super::framing::{Place, REPLACED, Record, Records};
 
 use crate::oci::digest::{Digest, Hasher};
 
@@ -70,7 +72,7 @@ impl Store {
 
     fn read_layer(&self, diff_id: &Digest, check: Check) -> Result<LayerTar, Error> {
         let folder = self.layer_folder(diff_id);
-        let moves = Moves::read(&mut Records::open(&folder)?)?;
+        let moves = Moves::read(&mut Records::open(&folder)?, &mut |_| {})?;
         Ok(LayerTar {
             diff_id: *diff_id,
             records: Records::open(&folder)?,
@@ -100,25 +102,30 @@ impl LayerTar {
             Record::Bytes(count) => self.now = Now::Bytes(count),
             Record::Place(place) => {
                 self.placed += 1;
-                self.place = place.unwrap_or_default();
+                self.place = match place {
+                    Place::At(path) => path,
+                    _ => Vec::new(),
+                };
             }
             Record::Aside(_) => {}
             Record::Content { offset, length, crc } => {
                 let path = self.moves.path(self.placed, &self.place);
-                let file =
-                    match self.access.open(&path).map_err(|error| error.errno.desc().to_owned()).and_then(
-                        |file| match file.metadata() {
-                            Ok(found) if found.is_file() => Ok(file),
-                            Ok(_) => Err("is no file any more".to_owned()),
-                            Err(error) => Err(error.to_string()),
-                        },
-                    ) {
-                        Ok(file) => Some(file),
-                        Err(why) => {
-                            self.wrong(why)?;
-                            None
-                        }
-                    };
+                let found = match self.access.open(&path) {
+                    Err(error) if error.errno == Errno::ENOENT => Err("is missing".to_owned()),
+                    Err(error) => Err(format!("can't be read: {}", error.errno.desc())),
+                    Ok(file) => match file.metadata() {
+                        Ok(found) if found.is_file() => Ok(file),
+                        Ok(_) => Err("is of another kind".to_owned()),
+                        Err(error) => Err(format!("can't be read: {error}")),
+                    },
+                };
+                let file = match found {
+                    Ok(file) => Some(file),
+                    Err(why) => {
+                        self.wrong(why)?;
+                        None
+                    }
+                };
                 let crc32 = crc32fast::Hasher::new();
                 self.now = Now::Content(Content { file, offset, left: length, expected: crc, crc: crc32 });
             }
@@ -228,13 +235,17 @@ pub(super) struct Moves {
 }
 
 impl Moves {
-    pub(super) fn read(records: &mut Records) -> Result<Self, Error> {
+    /// Reads a framing to its end; `each` is called with the place of each entry.
+    pub(super) fn read(records: &mut Records, each: &mut dyn FnMut(&Place)) -> Result<Self, Error> {
         let mut moves = Self::default();
         let (mut placed, mut number) = (0, 0);
         loop {
             match records.next()? {
                 Record::Bytes(count) => records.skip(count)?,
-                Record::Place(_) => placed += 1,
+                Record::Place(place) => {
+                    placed += 1;
+                    each(&place);
+                }
                 Record::Content { .. } => {}
                 Record::Aside(path) => {
                     moves.of.entry(path).or_default().push((placed, number));
@@ -247,14 +258,11 @@ impl Moves {
 
     /// Where in the layer's folder entry number `entry`, placed at `place`, has come to lie.
     fn path(&self, entry: u64, place: &[u8]) -> Vec<u8> {
-        match self.aside(entry, place) {
-            None => [b"tree/", place].concat(),
-            Some((number, rest)) => [format!("{REPLACED}/{number}").as_bytes(), rest].concat(),
-        }
+        self.aside_path(entry, place).unwrap_or_else(|| [b"tree/", place].concat())
     }
 
-    /// When an entry was set aside, itself or a folder it lay in: the number, and the path below that.
-    pub(super) fn aside<'p>(&self, entry: u64, place: &'p [u8]) -> Option<(u64, &'p [u8])> {
+    /// The same, if the entry was set aside, be it itself or a folder it lay in.
+    pub(super) fn aside_path(&self, entry: u64, place: &[u8]) -> Option<Vec<u8>> {
         if self.of.is_empty() {
             return None;
         }
@@ -266,7 +274,8 @@ impl Moves {
             moves.get(later).map(|(placed, number)| (*placed, *number, end))
         };
         let earliest = ends.chain([place.len()]).filter_map(first).min()?;
-        Some((earliest.1, &place[earliest.2..]))
+        let (_, number, end) = earliest;
+        Some([format!("{REPLACED}/{number}").as_bytes(), &place[end..]].concat())
     }
 }
 

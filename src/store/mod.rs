@@ -50,6 +50,7 @@ mod spool;
 mod tests;
 mod tree;
 mod unpack;
+mod verify;
 
 pub use collect::{Removed, Target};
 pub use error::{Error, Refusal};
@@ -60,6 +61,7 @@ pub use layer_tar::LayerTar;
 pub use lock::Holder;
 pub use tree::remove_tree;
 pub use unpack::{Seen, Tally};
+pub use verify::Damage;
 
 use error::At;
 

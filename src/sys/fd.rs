@@ -176,6 +176,12 @@ pub fn mode(fd: BorrowedFd<'_>) -> Result<u32, Error> {
     Ok(found.st_mode & 0o7777)
 }
 
+/// What the kernel knows of `name` in `dir`, of a link itself if it is one.
+pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<libc::stat, Error> {
+    nix::sys::stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+        .map_err(|errno| failed("fstatat", name, errno))
+}
+
 /// At most `limit` names in an open folder, from its start, without `.` and `..`.
 pub fn names(folder: BorrowedFd<'_>, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
     let list = || -> Result<Vec<Vec<u8>>, Errno> {

@@ -148,7 +148,17 @@ impl<R: Read> Archive<R> {
 
     /// Reads on to the end of the input; digest and count of all its bytes.
     pub(super) fn finish(self) -> Result<(Digest, u64), Error> {
-        self.stream.finish()
+        self.finish_with(|_| {})
+    }
+
+    /// The same, with a last look at what was read from.
+    pub(super) fn finish_with(self, look: impl FnOnce(&mut R)) -> Result<(Digest, u64), Error> {
+        self.stream.finish(look)
+    }
+
+    /// Bytes of the file that the present entry is, before any of its body was read.
+    pub(super) fn size(&self, entry: &Entry) -> u64 {
+        entry.sparse.as_ref().map_or(self.left, |sparse| sparse.size)
     }
 
     fn entry(

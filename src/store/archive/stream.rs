@@ -90,8 +90,8 @@ impl<R: Read> Stream<R> {
         Ok(())
     }
 
-    /// Reads to the end of the input; digest and count of all its bytes.
-    pub(super) fn finish(mut self) -> Result<(Digest, u64), Error> {
+    /// Reads to the end of the input, and looks at it once more; digest and count of all its bytes.
+    pub(super) fn finish(mut self, look: impl FnOnce(&mut R)) -> Result<(Digest, u64), Error> {
         loop {
             if let Some(framing) = &mut self.framing {
                 framing.bytes(&self.buffer[self.start..self.end])?;
@@ -101,6 +101,7 @@ impl<R: Read> Stream<R> {
                 break;
             }
         }
+        look(&mut self.input);
         self.framing.map_or(Ok(()), framing::Writer::finish)?;
         Ok((self.hasher.finish(), self.read))
     }

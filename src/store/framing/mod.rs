@@ -7,7 +7,10 @@
 //! ```text
 //! B length:4 bytes          bytes as they are: headers, padding, what follows the archive
 //! P length:4 path           the entry those bytes ended in stands at this path of the tree; its links are resolved
-//! N                         the entry those bytes ended in stands nowhere
+//! W length:4 path           or it hides this name of lower layers
+//! O length:4 path           or all of lower layers in this folder
+//! D length:4 path           or it is a device, which is not made, in the folder of this path
+//! N                         or nothing comes of it
 //! C offset:8 length:8 crc:4 bytes of the file of the last P, and their CRC-32, by which damage is found
 //! A length:4 path           what stood at this path was set aside as `replaced/N`, the first with N = 0
 //! E                         the end
@@ -25,6 +28,21 @@ use super::error::{At, Error};
 mod records;
 
 pub(super) use records::{Record, Records};
+
+/// What comes of an entry; paths are of the tree, their links resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It stands there.
+    At(Vec<u8>),
+    /// It hides this name of lower layers.
+    Hides(Vec<u8>),
+    /// It hides all of lower layers in this folder.
+    HidesAll(Vec<u8>),
+    /// A device, which is not made.
+    Device(Vec<u8>),
+    /// Nothing.
+    Nowhere,
+}
 
 /// Folder of a layer with what was replaced.
 pub(super) const REPLACED: &str = "replaced";
@@ -74,11 +92,15 @@ impl Writer {
         Ok(())
     }
 
-    /// The entry whose header was the last stands at `path`; `None` when nothing is made of it.
-    pub(super) fn place(&mut self, path: Option<&[u8]>) -> Result<(), Error> {
-        match path {
-            Some(path) => self.path_record(b'P', path),
-            None => {
+    /// What comes of the entry whose header was the last.
+    pub(super) fn place(&mut self, place: &Place) -> Result<(), Error> {
+        match place {
+            Place::At(path) => self.path_record(b'P', path),
+            Place::Hides(path) => self.path_record(b'W', path),
+            Place::HidesAll(path) => self.path_record(b'O', path),
+            Place::Device(path) => self.path_record(b'D', path),
+            Place::Nowhere => {
+                self.end_content()?;
                 self.end_literal()?;
                 self.put(|out| out.write_all(b"N"))
             }

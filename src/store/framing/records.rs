@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::FILE;
+use super::{FILE, Place};
 use crate::store::error::{At, Error};
 
 /// Longest path of a tree: its depth times the longest name.
@@ -15,8 +15,8 @@ const LONGEST: u32 = 4 << 20;
 pub(in crate::store) enum Record {
     /// So many bytes follow, to be had by [`Records::bytes`].
     Bytes(u32),
-    /// Where the entry stands.
-    Place(Option<Vec<u8>>),
+    /// What comes of the entry.
+    Place(Place),
     /// Bytes of the file last placed.
     Content { offset: u64, length: u64, crc: u32 },
     /// What stood at this path was set aside.
@@ -45,8 +45,11 @@ impl Records {
         let [tag] = self.array()?;
         Ok(match tag {
             b'B' => Record::Bytes(u32::from_le_bytes(self.array()?)),
-            b'P' => Record::Place(Some(self.path()?)),
-            b'N' => Record::Place(None),
+            b'P' => Record::Place(Place::At(self.path()?)),
+            b'W' => Record::Place(Place::Hides(self.path()?)),
+            b'O' => Record::Place(Place::HidesAll(self.path()?)),
+            b'D' => Record::Place(Place::Device(self.path()?)),
+            b'N' => Record::Place(Place::Nowhere),
             b'C' => Record::Content {
                 offset: u64::from_le_bytes(self.array()?),
                 length: u64::from_le_bytes(self.array()?),

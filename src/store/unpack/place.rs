@@ -13,6 +13,7 @@ use super::tally::Tally;
 use super::{Fault, xattr};
 use crate::store::archive::{Archive, Entry, Kind};
 use crate::store::error::{Refusal, shown};
+use crate::store::framing::Place;
 use crate::store::index::{self, Line};
 use crate::store::limits;
 use crate::sys;
@@ -35,6 +36,8 @@ pub(super) struct Unpack<'a, R> {
 struct Placed {
     /// It may have taken the place of an earlier entry.
     again: bool,
+    /// It is a device, not made.
+    device: bool,
     /// Attributes not set, by their place in the entry.
     aside: Vec<usize>,
 }
@@ -48,16 +51,16 @@ impl<R: Read> Unpack<'_, R> {
         let name = Name::parse(&entry.path)?;
         match name.marker()? {
             Marker::None => {}
-            Marker::Aufs => return self.stands_nowhere(),
+            Marker::Aufs => return self.comes_to(&Place::Nowhere),
             Marker::Opaque => {
                 let at = self.folders.make_all(name.parent(), entry.modified)?;
                 self.folders.hide_all(at);
-                return self.stands_at(at, b"");
+                return self.comes_to(&Place::HidesAll(self.folders.path_of(at, b"")));
             }
             Marker::Hide(hidden) => {
                 let at = self.folders.make_all(name.parent(), entry.modified)?;
                 self.folders.hide(at, hidden)?;
-                return self.stands_at(at, hidden);
+                return self.comes_to(&Place::Hides(self.folders.path_of(at, hidden)));
             }
         }
         if name.is_root() && entry.kind != Kind::Folder {
@@ -75,7 +78,8 @@ impl<R: Read> Unpack<'_, R> {
             Kind::Other(kind) => return Err(Refusal::Unsupported(kind).into()),
         };
         if entry.kind != Kind::File {
-            self.stands_at(at, last)?;
+            let path = self.folders.path_of(at, last);
+            self.comes_to(&if placed.device { Place::Device(path) } else { Place::At(path) })?;
         }
         self.write_down(at, last, entry, &placed)
     }
@@ -87,14 +91,14 @@ impl<R: Read> Unpack<'_, R> {
         let mode = if settle { 0o600 } else { entry.mode };
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
         let (file, again) = self.fresh(at, name, |dir| fd::openat(dir, name, flags, mode))?;
-        self.stands_at(at, name)?;
+        self.comes_to(&Place::At(self.folders.path_of(at, name)))?;
         self.tally.bytes += fill(file.as_fd(), entry, &mut self.archive)?;
         let aside = set_attributes(file.as_fd(), entry)?;
         if settle {
             fd::fchmod(file.as_fd(), entry.mode)?;
         }
         fd::futimens(file.as_fd(), &entry.modified)?;
-        Ok(Placed { again, aside })
+        Ok(Placed { again, device: false, aside })
     }
 
     /// A folder over a folder keeps what is in it.
@@ -116,7 +120,7 @@ impl<R: Read> Unpack<'_, R> {
         } else {
             set_attributes(self.folders.open(id)?.as_fd(), entry)?
         };
-        Ok(Placed { again, aside })
+        Ok(Placed { again, device: false, aside })
     }
 
     fn symlink(&mut self, at: Id, name: &[u8], entry: &Entry) -> Result<Placed, Fault> {
@@ -128,7 +132,7 @@ impl<R: Read> Unpack<'_, R> {
         }
         let ((), again) = self.fresh(at, name, |dir| fd::symlinkat(&entry.target, dir, name))?;
         fd::utimensat(self.folders.open(at)?.as_fd(), name, &entry.modified)?;
-        Ok(Placed { again, aside: (0..entry.xattrs.len()).collect() })
+        Ok(Placed { again, device: false, aside: (0..entry.xattrs.len()).collect() })
     }
 
     fn hard_link(&mut self, at: Id, name: &[u8], entry: &Entry) -> Result<Placed, Fault> {
@@ -153,7 +157,7 @@ impl<R: Read> Unpack<'_, R> {
         }
         let folder = self.folders.open(from)?;
         match self.fresh(at, name, |dir| fd::linkat(folder.as_fd(), from_name, dir, name)) {
-            Ok(((), again)) => Ok(Placed { again, aside: Vec::new() }),
+            Ok(((), again)) => Ok(Placed { again, device: false, aside: Vec::new() }),
             Err(Fault::Call(error)) if error.errno == Errno::ENOENT => {
                 if self.devices.contains(&(from, from_name.to_owned())) {
                     return self.device(at, name, entry);
@@ -171,7 +175,7 @@ impl<R: Read> Unpack<'_, R> {
         let fifo = fd::openat(self.folders.open(at)?.as_fd(), name, flags, 0)?;
         fd::fchmod(fifo.as_fd(), entry.mode)?;
         fd::futimens(fifo.as_fd(), &entry.modified)?;
-        Ok(Placed { again, aside: (0..entry.xattrs.len()).collect() })
+        Ok(Placed { again, device: false, aside: (0..entry.xattrs.len()).collect() })
     }
 
     /// Not made, only written down; it still ends what an earlier entry put there.
@@ -182,7 +186,7 @@ impl<R: Read> Unpack<'_, R> {
         }
         self.devices.insert((at, name.to_owned()));
         self.tally.devices.add(&entry.path);
-        Ok(Placed { again: true, aside: (0..entry.xattrs.len()).collect() })
+        Ok(Placed { again: true, device: true, aside: (0..entry.xattrs.len()).collect() })
     }
 
     /// Makes what was not there, in place of what is; whether something was.
@@ -212,16 +216,9 @@ impl<R: Read> Unpack<'_, R> {
         Ok(())
     }
 
-    /// Puts the place of the present entry into the framing, before its bytes.
-    fn stands_at(&mut self, at: Id, name: &[u8]) -> Result<(), Fault> {
-        if let Some(framing) = self.archive.framing() {
-            framing.place(Some(&self.folders.path_of(at, name)))?;
-        }
-        Ok(())
-    }
-
-    fn stands_nowhere(&mut self) -> Result<(), Fault> {
-        self.archive.framing().map_or(Ok(()), |framing| framing.place(None))?;
+    /// Puts what the present entry comes to into the framing, before its bytes.
+    fn comes_to(&mut self, place: &Place) -> Result<(), Fault> {
+        self.archive.framing().map_or(Ok(()), |framing| framing.place(place))?;
         Ok(())
     }
 

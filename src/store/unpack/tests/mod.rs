@@ -49,6 +49,7 @@ impl Place {
             let mut again = Vec::new();
             self.store.layer_tar(&Digest::of(tar)).unwrap().read_to_end(&mut again).unwrap();
             assert!(again == tar, "the archive made again differs");
+            assert_eq!(self.store.verify_layer(&Digest::of(tar), &mut |_| {}), []);
         }
         if result.is_err() {
             assert_eq!(layers, 0, "a refused layer got its name");

@@ -1,0 +1,430 @@
+//! Is a layer still what it was unpacked from?
+//!
+//! The archive made again from tree and framing must have the layer's digest: that speaks for the framing and for the
+//! content of every file. Then each of its entries is looked for in the tree (kind, mode, time, target), and whatever
+//! is in the tree must have an entry. What a crash in the middle of reading a closed file leaves (its owner's right to
+//! read) is set right on the way.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+
+use nix::fcntl::OFlag;
+
+use super::Store;
+use super::access::Access;
+use super::archive::{Archive, Entry, Kind};
+use super::error::{At, Error, shown};
+use super::framing::{Place, Record, Records};
+use super::layer_tar::Moves;
+use crate::oci::digest::Digest;
+use crate::sys::{self, fd};
+
+/// Something that is not as it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Where in the layer, escaped and shortened; `None` for the layer as a whole.
+    pub entry: Option<String>,
+    /// What is wrong; reads on from the entry's name.
+    pub why: String,
+}
+
+/// So many damages of one layer are told apart.
+const TOLD: usize = 1000;
+
+impl Store {
+    /// Reads a layer that is here and compares it with what was unpacked; gives all that differs.
+    ///
+    /// `advance` is told the bytes of the archive as they are done with. Takes the time of reading all files; the
+    /// memory is some twenty bytes an entry.
+    pub fn verify_layer(&self, layer: &Digest, advance: &mut dyn FnMut(u64)) -> Vec<Damage> {
+        let mut found = Vec::new();
+        if let Err(error) = self.compare(layer, advance, &mut found) {
+            found.push(Damage { entry: None, why: chain(&error) });
+        }
+        if found.len() > TOLD {
+            let more = found.len() - TOLD;
+            found.truncate(TOLD);
+            found.push(Damage { entry: None, why: format!("has {more} more that differ") });
+        }
+        found
+    }
+
+    fn compare(
+        &self,
+        layer: &Digest,
+        advance: &mut dyn FnMut(u64),
+        found: &mut Vec<Damage>,
+    ) -> Result<(), Error> {
+        let whole = |why: &str| Damage { entry: None, why: why.to_owned() };
+        let folder = self.layer_folder(layer);
+        let meta = self.meta(layer)?;
+        if meta.diff_id != *layer {
+            found.push(whole("has the record of another layer"));
+        }
+        if self.foreign_owners(layer)?.len() as u64 > meta.tally.foreign_owners {
+            found.push(whole("has more owners in its index than were recorded"));
+        }
+        let mut tree = Tree {
+            access: Access::new(&folder).at("open", &folder)?,
+            known: Known::read(&mut Records::open(&folder)?)?,
+            linked: HashSet::new(),
+            expected: HashSet::new(),
+        };
+        let mut records = Records::open(&folder)?;
+        let mut archive = Archive::new(Counted { tar: self.damaged_layer_tar(layer)?, advance });
+        let (mut number, mut outside) = (0, Vec::new());
+        while let Some(entry) = archive.next()? {
+            number += 1;
+            let place = next_place(&mut records)?;
+            let size = archive.size(&entry);
+            if let Some((path, why)) = tree.compare(number, &place, &entry, size) {
+                outside.push(Damage { entry: Some(shown(&path)), why });
+            }
+        }
+        let (digest, _) = archive.finish_with(|counted| {
+            for (path, why) in counted.tar.damage() {
+                found.push(Damage { entry: Some(shown(&path)), why });
+            }
+        })?;
+        // wrong bytes are the better news of a file that is wrong outside, too
+        let inside: HashSet<_> = found.iter().filter_map(|damage| damage.entry.clone()).collect();
+        outside.retain(|damage| damage.entry.as_ref().is_none_or(|entry| !inside.contains(entry)));
+        found.append(&mut outside);
+        tree.find_strangers(found)?;
+        if digest != *layer && found.is_empty() {
+            found.push(whole(
+                "does not have its digest, though every file is as recorded: its framing is wrong",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn next_place(records: &mut Records) -> Result<Place, Error> {
+    loop {
+        match records.next()? {
+            Record::Place(place) => return Ok(place),
+            Record::Bytes(count) => records.skip(count)?,
+            Record::Content { .. } | Record::Aside(_) => {}
+            Record::End => return Ok(Place::Nowhere),
+        }
+    }
+}
+
+/// Tells of the bytes that pass.
+struct Counted<'a> {
+    tar: super::LayerTar,
+    advance: &'a mut dyn FnMut(u64),
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.tar.read(buffer)?;
+        (self.advance)(count as u64);
+        Ok(count)
+    }
+}
+
+/// Which entries of a layer still count at its end.
+struct Known {
+    moves: Moves,
+    /// The last entry at each path.
+    last: HashMap<u64, u64>,
+    paths: RandomState,
+}
+
+impl Known {
+    fn read(records: &mut Records) -> Result<Self, Error> {
+        let (mut last, paths, mut number) = (HashMap::new(), RandomState::new(), 0);
+        let moves = Moves::read(records, &mut |place| {
+            number += 1;
+            if let Place::At(path) = place {
+                last.insert(paths.hash_one(path), number);
+            }
+        })?;
+        Ok(Self { moves, last, paths })
+    }
+
+    fn is_last(&self, entry: u64, path: &[u8]) -> bool {
+        self.last.get(&self.paths.hash_one(path)) == Some(&entry)
+    }
+}
+
+struct Tree {
+    access: Access,
+    known: Known,
+    /// Inodes with several names that an entry with content made.
+    linked: HashSet<u64>,
+    /// Hashes of all paths that belong in the tree.
+    expected: HashSet<u64>,
+}
+
+/// Where a path of the tree lies in the layer's folder.
+fn in_folder(path: &[u8]) -> Vec<u8> {
+    if path.is_empty() { b"tree".to_vec() } else { [b"tree/", path].concat() }
+}
+
+impl Tree {
+    /// Compares one entry with what stands at its place; the path and what is wrong there.
+    fn compare(&mut self, number: u64, place: &Place, entry: &Entry, size: u64) -> Option<(Vec<u8>, String)> {
+        let path = match place {
+            Place::At(path) | Place::Hides(path) | Place::HidesAll(path) | Place::Device(path) => path,
+            Place::Nowhere => return None,
+        };
+        if let Some(there) = self.known.moves.aside_path(number, path) {
+            // links to it may still be in the tree
+            let (folder, name) = self.access.parent(&there).ok()?;
+            let found = fd::stat_at(folder.as_fd(), name).ok()?;
+            if entry.kind == Kind::File {
+                self.linked.insert(found.st_ino);
+            }
+            return None;
+        }
+        match place {
+            Place::Device(path) => {
+                self.expect(&path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)])
+            }
+            _ => self.expect(path),
+        }
+        let wrong = match place {
+            Place::At(path) if !self.known.is_last(number, path) => Ok(None),
+            Place::At(path) => self.inode(path, entry, size),
+            Place::Hides(path) => self.hides(path),
+            Place::HidesAll(path) => {
+                self.is_opaque(path).map(|is| (!is).then_some("shows what it is to hide"))
+            }
+            Place::Device(_) | Place::Nowhere => Ok(None),
+        };
+        let why = match wrong {
+            Ok(None) => return None,
+            Ok(Some(why)) => why.to_owned(),
+            Err(error) if error.errno == nix::errno::Errno::ENOENT => "is missing".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some((path.clone(), why))
+    }
+
+    /// Puts a path and the folders above it among those that belong in the tree.
+    fn expect(&mut self, mut path: &[u8]) {
+        while self.expected.insert(self.known.paths.hash_one(path)) && !path.is_empty() {
+            path = &path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)];
+        }
+    }
+
+    fn inode(&mut self, path: &[u8], entry: &Entry, size: u64) -> Result<Option<&'static str>, sys::Error> {
+        let there = in_folder(path);
+        let (folder, name) = self.access.parent(&there)?;
+        let found = fd::stat_at(folder.as_fd(), name)?;
+        let format = found.st_mode & libc::S_IFMT;
+        let wanted = match entry.kind {
+            Kind::File | Kind::Other(_) => libc::S_IFREG,
+            Kind::Folder => libc::S_IFDIR,
+            Kind::Symlink => libc::S_IFLNK,
+            Kind::Fifo => libc::S_IFIFO,
+            Kind::HardLink if format == libc::S_IFREG && !self.linked.contains(&found.st_ino) => {
+                return Ok(Some("is no longer a link to the file it was"));
+            }
+            Kind::HardLink if format == libc::S_IFDIR => return Ok(Some("is of another kind")),
+            _ => return Ok(None),
+        };
+        if format != wanted {
+            return Ok(Some("is of another kind"));
+        }
+        if format == libc::S_IFLNK {
+            let target = fd::readlinkat(folder.as_fd(), name)?;
+            return Ok((target != entry.target).then_some("leads elsewhere"));
+        }
+        // the rights `access` gives the owner for a moment, and a crash may leave
+        let lent = if format == libc::S_IFDIR { 0o500 } else { 0o400 };
+        let mode = found.st_mode & 0o7777;
+        if mode != entry.mode {
+            if mode != entry.mode | lent {
+                return Ok(Some("has other permissions"));
+            }
+            let handle = fd::openat(folder.as_fd(), name, OFlag::O_PATH, 0)?;
+            fd::chmod_handle(handle.as_fd(), entry.mode)?;
+        }
+        if format == libc::S_IFREG {
+            if found.st_nlink > 1 {
+                self.linked.insert(found.st_ino);
+            }
+            if u64::try_from(found.st_size) != Ok(size) {
+                return Ok(Some("has another size"));
+            }
+            // times beyond those of every file system are cut by some
+            let time = entry.modified.tv_sec();
+            if (0..1 << 31).contains(&time) && found.st_mtime != time {
+                return Ok(Some("has another time of change"));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A whiteout stands at `path`, or something of this layer, or its folder hides everything.
+    fn hides(&mut self, path: &[u8]) -> Result<Option<&'static str>, sys::Error> {
+        let (folder, name) =
+            self.access.parent(&in_folder(path)).map(|(folder, name)| (folder, name.to_owned()))?;
+        match fd::stat_at(folder.as_fd(), &name) {
+            Err(error) if error.errno == nix::errno::Errno::ENOENT => {
+                Ok((!fd::has_xattr(folder, c"user.overlay.opaque", b"y"))
+                    .then_some("shows what it is to hide"))
+            }
+            there => there.map(|_| None),
+        }
+    }
+
+    fn is_opaque(&mut self, path: &[u8]) -> Result<bool, sys::Error> {
+        Ok(fd::has_xattr(self.access.folder(&in_folder(path))?, c"user.overlay.opaque", b"y"))
+    }
+
+    /// What is in the tree without an entry.
+    fn find_strangers(&mut self, found: &mut Vec<Damage>) -> Result<(), Error> {
+        let mut todo = vec![Vec::new()];
+        while let Some(path) = todo.pop() {
+            let names = self
+                .access
+                .folder(&in_folder(&path))
+                .and_then(|folder| fd::names(folder.as_fd(), usize::MAX));
+            let names = match names {
+                Ok(names) => names,
+                Err(error) => {
+                    found.push(Damage { entry: Some(shown(&path)), why: error.to_string() });
+                    continue;
+                }
+            };
+            for name in names {
+                let below = if path.is_empty() { name } else { [&path[..], b"/", &name].concat() };
+                if !self.expected.contains(&self.known.paths.hash_one(&below[..])) {
+                    found.push(Damage { entry: Some(shown(&below)), why: "does not belong there".into() });
+                } else if self.is_folder(&below) {
+                    todo.push(below);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_folder(&mut self, path: &[u8]) -> bool {
+        let there = in_folder(path);
+        self.access
+            .parent(&there)
+            .and_then(|(folder, name)| fd::stat_at(folder.as_fd(), name))
+            .is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    use super::*;
+    use crate::store::listing::layer;
+
+    const LISTING: &str = "d 755 d\nf 000 d/closed secret\nd 000 shut\nd 755 shut/up\nf 644 shut/up/file x\n\
+        f 644 a one | mtime=7\nh b a\nl l d\nl dead nowhere\np 600 fifo\nf 644 d/.wh.gone \nd 700 e\nf 644 e/x y\n\
+        d 755 o\nf 644 o/.wh..wh..opq \nf 600 o/x z";
+
+    fn made() -> (tempfile::TempDir, Store, Digest) {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(&place.path().join("store")).unwrap();
+        let tar = layer(LISTING);
+        let hold = store.hold(&mut |_| {}).unwrap();
+        let lock = store.lock_layer(&hold, &Digest::of(&tar), &mut |_| {}).unwrap();
+        let layer = store.publish_layer(store.unpack_layer(&lock, &tar[..]).unwrap()).unwrap().diff_id;
+        (place, store, layer)
+    }
+
+    #[test]
+    fn all_that_differs_is_named() {
+        let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        type Break<'a> = &'a dyn Fn(&Path);
+        let breaks: &[(Break<'_>, &[&str])] = &[
+            (&|_| {}, &[]),
+            (&|tree| fs::write(tree.join("a"), "onE").unwrap(), &["a has other bytes"]),
+            (&|tree| fs::remove_file(tree.join("b")).unwrap(), &["b is missing"]),
+            (
+                &|tree| {
+                    fs::remove_file(tree.join("b")).unwrap();
+                    fs::write(tree.join("b"), "one").unwrap();
+                },
+                &["b is no longer a link to the file it was"],
+            ),
+            (
+                &|tree| fs::rename(tree.join("e/x"), tree.join("e/y")).unwrap(),
+                &["e/x is missing", "e/y does not belong there"],
+            ),
+            (&|tree| chmod(&tree.join("d"), 0o777), &["d has other permissions"]),
+            (&|tree| chmod(&tree.join("a"), 0o4644), &["a has other permissions"]),
+            (
+                &|tree| {
+                    fs::remove_file(tree.join("l")).unwrap();
+                    symlink("/etc", tree.join("l")).unwrap();
+                },
+                &["l leads elsewhere"],
+            ),
+            (
+                &|tree| {
+                    fs::remove_file(tree.join("fifo")).unwrap();
+                    fs::write(tree.join("fifo"), "").unwrap();
+                },
+                &["fifo is of another kind"],
+            ),
+            (&|tree| fs::remove_file(tree.join("d/gone")).unwrap(), &["d/gone shows what it is to hide"]),
+            (&|tree| fs::write(tree.join("shut-not"), "").unwrap(), &["shut-not does not belong there"]),
+            (&|tree| fs::remove_file(tree.join("../framing")).unwrap(), &["cannot open"]),
+            (&|tree| fs::write(tree.join("../framing"), "x").unwrap(), &["framing is damaged"]),
+            (&|tree| fs::write(tree.join("../meta"), "x").unwrap(), &["meta is damaged"]),
+            (&|tree| fs::write(tree.join("../index"), "x").unwrap(), &["index is damaged"]),
+        ];
+        for (damage, expected) in breaks {
+            let (_place, store, layer) = made();
+            damage(&store.layer_tree(&layer));
+            let found = store.verify_layer(&layer, &mut |_| {});
+            let found: Vec<String> = found
+                .into_iter()
+                .map(|damage| format!("{} {}", damage.entry.unwrap_or_default(), damage.why))
+                .collect();
+            assert_eq!(found.len(), expected.len(), "{found:?} {expected:?}");
+            for words in *expected {
+                assert!(found.iter().any(|found| found.contains(words)), "{found:?} {words}");
+            }
+        }
+    }
+
+    #[test]
+    fn rights_lent_for_a_moment_are_taken_back() {
+        let (_place, store, layer) = made();
+        let tree = store.layer_tree(&layer);
+        for (path, mode) in [("d/closed", 0o400), ("shut", 0o500)] {
+            fs::set_permissions(tree.join(path), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        assert_eq!(store.verify_layer(&layer, &mut |_| {}), []);
+        for path in ["d/closed", "shut"] {
+            let mode = fs::symlink_metadata(tree.join(path)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0, "{path}");
+        }
+    }
+
+    #[test]
+    fn progress_is_told_in_bytes() {
+        let (_place, store, layer) = made();
+        let mut bytes = 0;
+        store.verify_layer(&layer, &mut |more| bytes += more);
+        assert_eq!(bytes, store.meta(&layer).unwrap().tar_bytes);
+    }
+}
