@@ -247,6 +247,9 @@ impl Tree {
             let target = fd::readlinkat(folder.as_fd(), name)?;
             return Ok((target != entry.target).then_some("leads elsewhere"));
         }
+        if format == libc::S_IFREG && found.st_nlink > 1 {
+            self.linked.insert(found.st_ino);
+        }
         // the rights `access` gives the owner for a moment, and a crash may leave
         let lent = if format == libc::S_IFDIR { 0o500 } else { 0o400 };
         let mode = found.st_mode & 0o7777;
@@ -258,9 +261,6 @@ impl Tree {
             fd::chmod_handle(handle.as_fd(), entry.mode)?;
         }
         if format == libc::S_IFREG {
-            if found.st_nlink > 1 {
-                self.linked.insert(found.st_ino);
-            }
             if u64::try_from(found.st_size) != Ok(size) {
                 return Ok(Some("has another size"));
             }
