@@ -21,6 +21,9 @@ pub const VERBS: &[&str] = &[
     "rmi",
     "login",
     "logout",
+    "prune",
+    "df",
+    "verify",
     "doctor",
     "completions",
 ];

@@ -152,6 +152,35 @@ Examples:
   devbox logout registry.example:5000
   devbox logout --all";
 
+pub(super) const PRUNE: &str = "\
+Removed are images without a name that no box is made of, layers of no image, and what interrupted commands left \
+half-made. What a box or a running command uses always stays. References and digests of images are printed, and how \
+much of the disk came free.
+
+Examples:
+  devbox prune --dry-run
+  devbox prune --all";
+
+pub(super) const DF: &str = "\
+Counted in blocks of the disk, each file once however many names it has. SHARED is what other images have as well, or \
+what a box takes from its image; OWN is what comes free when the image or box is removed.
+
+Examples:
+  devbox df
+  devbox df --format json";
+
+pub(super) const VERIFY: &str = "\
+Reads every layer, makes the archive it came in again and compares digests; then looks at the mode, time, target and \
+kind of every file. Damaged layers and files are printed. Ends with 1 when damage is found and not repaired.
+
+With --repair damaged layers are fetched again, from where their image came. Boxes keep what is theirs; one that runs \
+has to be stopped first.
+
+Examples:
+  devbox verify
+  devbox verify --repair
+  devbox verify debian:12 --format json";
+
 pub(super) const DOCTOR: &str = "\
 Each check passes, warns (a feature is missing) or fails (boxes cannot start), with its cause and the command \
 that mends it. Ends with 125 when one fails.";

@@ -101,6 +101,15 @@ pub enum Verb {
     /// Forget the login to a registry
     #[command(after_long_help = help::LOGOUT)]
     Logout(LogoutArgs),
+    /// Take away what no image, box or running command needs
+    #[command(after_long_help = help::PRUNE)]
+    Prune(PruneArgs),
+    /// Show what takes how much of the disk
+    #[command(after_long_help = help::DF)]
+    Df(ListArgs),
+    /// Check that everything in the store is as it was fetched
+    #[command(after_long_help = help::VERIFY)]
+    Verify(VerifyArgs),
     /// Check whether this machine can run boxes, and say how to mend what is missing
     #[command(after_long_help = help::DOCTOR)]
     Doctor(ListArgs),
@@ -331,6 +340,34 @@ pub struct LogoutArgs {
 
 const DOCKER: &str = "docker.io";
 
+/// Arguments of `prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Also images that have a name, when no box is made of them
+    #[arg(short, long)]
+    pub all: bool,
+    /// Only say what would be removed
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Only these images [default: all]
+    #[arg(value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
+    pub references: Vec<String>,
+    /// Fetch again what is damaged
+    #[arg(long)]
+    pub repair: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
@@ -432,6 +469,9 @@ mod tests {
             "devbox pull a b --color never",
             "devbox run --pull=never --image a true",
             "devbox enter --pull newer",
+            "devbox prune --all -n --format json",
+            "devbox df --format json",
+            "devbox verify --repair a b",
             "devbox completions zsh",
             "devbox man --dir /tmp",
         ] {

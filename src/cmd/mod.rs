@@ -1,9 +1,11 @@
 //! The verbs, a thin file each: typed arguments in, stages below called, answer printed.
 
 mod completions;
+mod df;
 mod doctor;
 mod enter;
 mod images;
+mod in_use;
 mod inspect;
 mod load;
 mod login;
@@ -14,6 +16,7 @@ mod naming;
 mod opening;
 mod plan;
 mod profiles;
+mod prune;
 mod pull;
 mod push;
 mod reference;
@@ -24,6 +27,7 @@ mod save;
 mod stop;
 mod tag;
 mod trust;
+mod verify;
 
 use crate::error::ExitCode;
 use std::path::Path;
@@ -63,6 +67,9 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Rmi(args) => rmi::run(ui, &dirs()?, &args),
         Verb::Login(args) => login::run(ui, &dirs()?, &args),
         Verb::Logout(args) => logout::run(ui, &dirs()?, &args),
+        Verb::Prune(args) => prune::run(ui, &dirs()?, &args),
+        Verb::Df(args) => df::run(ui, &dirs()?, &args),
+        Verb::Verify(args) => verify::run(ui, &dirs()?, &args),
         Verb::Doctor(args) => doctor::run(ui, &dirs()?, &args),
         Verb::Completions(args) => completions::run(ui, &args),
         Verb::Man(args) => man::run(ui, &args),

@@ -20,11 +20,22 @@ pub(super) struct Access {
     /// The folder used last, and those opened up on the way to it.
     last: Option<(Vec<u8>, OwnedFd)>,
     opened_up: Vec<(OwnedFd, u32)>,
+    /// Whether what is closed may be opened up.
+    lends: bool,
 }
 
 impl Access {
     pub(super) fn new(root: &Path) -> std::io::Result<Self> {
-        Ok(Self { root: File::open(root)?.into(), last: None, opened_up: Vec::new() })
+        Self::open_root(root, true)
+    }
+
+    /// The same, but what is closed stays so.
+    pub(super) fn looking(root: &Path) -> std::io::Result<Self> {
+        Self::open_root(root, false)
+    }
+
+    fn open_root(root: &Path, lends: bool) -> std::io::Result<Self> {
+        Ok(Self { root: File::open(root)?.into(), last: None, opened_up: Vec::new(), lends })
     }
 
     /// The folder at `path`, and the last name of it to use there. No link is followed on the way.
@@ -58,11 +69,12 @@ impl Access {
 
     /// Opens the file at `path` for reading.
     pub(super) fn open(&mut self, path: &[u8]) -> Result<File, sys::Error> {
+        let lends = self.lends;
         let (folder, name) = self.parent(path)?;
         // whatever stands there instead of a file must not block
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
         match fd::openat(folder.as_fd(), name, flags, 0) {
-            Err(error) if error.errno == Errno::EACCES => {
+            Err(error) if error.errno == Errno::EACCES && lends => {
                 let handle = fd::openat(folder.as_fd(), name, OFlag::O_PATH, 0)?;
                 let mode = fd::mode(handle.as_fd())?;
                 fd::chmod_handle(handle.as_fd(), mode | 0o400)?;
@@ -88,7 +100,7 @@ impl Access {
             Ok(opened) => fd::mode(opened.as_fd())? & 0o500 != 0o500,
             Err(error) => error.errno == Errno::EACCES,
         };
-        if !closed {
+        if !closed || !self.lends {
             return opened;
         }
         let handle = fd::openat(folder.as_fd(), name, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;

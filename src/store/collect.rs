@@ -1,9 +1,11 @@
 //! Removing images and what no image or box needs any more.
 
 use std::collections::BTreeSet;
+use std::fs;
 
-use super::error::Error;
+use super::error::{At, Error};
 use super::lock::{Holder, Lock};
+use super::usage::Usage;
 use super::{Store, record};
 use crate::oci::digest::Digest;
 
@@ -16,7 +18,16 @@ pub enum Target {
     Image(Digest),
 }
 
-/// What a removal did.
+/// What boxes stand on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// Manifests of the images they were made of.
+    pub images: BTreeSet<Digest>,
+    /// Their layers.
+    pub layers: BTreeSet<Digest>,
+}
+
+/// What a removal did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removed {
     /// References taken away.
@@ -25,70 +36,117 @@ pub struct Removed {
     pub images: Vec<Digest>,
     /// Layers dropped.
     pub layers: Vec<Digest>,
-    /// Bytes of file content in those layers.
+    /// Half-made things dropped: what interrupted commands left.
+    pub leftovers: usize,
+    /// Bytes of the disk that came free.
     pub bytes: u64,
 }
 
+/// The store to ourselves: nobody pulls, and no box is being made. To learn what is in use only now is what
+/// keeps a removal from taking away what a new box stands on.
+#[derive(Debug)]
+pub struct Alone<'a> {
+    store: &'a Store,
+    _lock: Lock,
+}
+
 impl Store {
-    /// Takes names away, then collects. Images in `in_use` (the manifests boxes are made of) and their layers
-    /// stay, without a name if need be. Waits for pulls at work; `waiting` is called once after a second.
-    pub fn remove(
-        &self,
-        target: &Target,
-        in_use: &[Digest],
-        waiting: &mut dyn FnMut(Holder),
-    ) -> Result<Removed, Error> {
-        let _alone = Lock::exclusive(&self.root.join("lock"), waiting)?;
+    /// Waits for pulls and boxes in the making; `waiting` is called once after a second.
+    pub fn alone(&self, waiting: &mut dyn FnMut(Holder)) -> Result<Alone<'_>, Error> {
+        Ok(Alone { store: self, _lock: Lock::exclusive(&self.root.join("lock"), waiting)? })
+    }
+}
+
+impl Alone<'_> {
+    /// Takes names away, then collects as [`Alone::collect`] does.
+    pub fn remove(&self, target: &Target, in_use: &InUse) -> Result<Removed, Error> {
+        let store = self.store;
         let (references, name): (Vec<String>, String) = match target {
-            Target::Reference(reference) => {
-                (self.resolve(reference)?.map(|_| reference.clone()).into_iter().collect(), reference.clone())
-            }
+            Target::Reference(reference) => (
+                store.resolve(reference)?.map(|_| reference.clone()).into_iter().collect(),
+                reference.clone(),
+            ),
             Target::Image(manifest) => {
-                let refs = self.refs()?;
+                let refs = store.refs()?;
                 (
                     refs.into_iter().filter(|(_, of)| of == manifest).map(|(name, _)| name).collect(),
                     manifest.to_string(),
                 )
             }
         };
-        let recorded = matches!(target, Target::Image(manifest) if self.image_path(manifest).exists());
+        let recorded = matches!(target, Target::Image(manifest) if store.image_path(manifest).exists());
         if references.is_empty() && !recorded {
             return Err(Error::NoImage { name });
         }
         for reference in &references {
-            self.remove_ref(reference)?;
+            store.remove_ref(reference)?;
         }
-        Ok(Removed { references, ..self.collect_alone(in_use)? })
+        Ok(Removed { references, ..self.collect(in_use)? })
     }
 
-    /// Drops images without a name that are not in `in_use`, layers of no image, and half-made things.
-    pub fn collect(&self, in_use: &[Digest], waiting: &mut dyn FnMut(Holder)) -> Result<Removed, Error> {
-        let _alone = Lock::exclusive(&self.root.join("lock"), waiting)?;
-        self.collect_alone(in_use)
+    /// Drops images without a name that no box stands on, layers of no image and no box, and half-made things.
+    pub fn collect(&self, in_use: &InUse) -> Result<Removed, Error> {
+        let removed = self.unneeded(in_use, false)?;
+        self.carry_out(&removed)?;
+        Ok(removed)
     }
 
-    fn collect_alone(&self, in_use: &[Digest]) -> Result<Removed, Error> {
-        let mut kept: BTreeSet<Digest> = self.refs()?.into_values().collect();
-        kept.extend(in_use);
+    /// As [`Alone::collect`]; with `all` the images go, too, that have names but no box.
+    pub fn prune(&self, in_use: &InUse, all: bool) -> Result<Removed, Error> {
+        let removed = self.unneeded(in_use, all)?;
+        for reference in &removed.references {
+            self.store.remove_ref(reference)?;
+        }
+        self.carry_out(&removed)?;
+        Ok(removed)
+    }
+
+    /// What [`Alone::prune`] would remove.
+    pub fn unneeded(&self, in_use: &InUse, all: bool) -> Result<Removed, Error> {
+        let store = self.store;
         let mut removed = Removed::default();
-        for manifest in self.recorded()? {
+        let mut kept = in_use.images.clone();
+        for (reference, manifest) in store.refs()? {
+            if all && !in_use.images.contains(&manifest) {
+                removed.references.push(reference);
+            } else {
+                kept.insert(manifest);
+            }
+        }
+        let mut usage = Usage::default();
+        for manifest in store.manifests()? {
             if !kept.contains(&manifest) {
-                record::remove(&self.image_path(&manifest))?;
+                usage.add(&store.image_path(&manifest))?;
                 removed.images.push(manifest);
             }
         }
-        let mut needed = BTreeSet::new();
+        let mut needed = in_use.layers.clone();
         for manifest in &kept {
-            needed.extend(self.layers_of(manifest)?);
+            needed.extend(store.layers_of(manifest)?);
         }
-        for layer in self.layers()? {
+        for layer in store.layers()? {
             if !needed.contains(&layer) {
-                removed.bytes += self.meta(&layer).map_or(0, |meta| meta.tally.bytes);
-                self.drop_layer(&layer)?;
+                usage.add(&store.layer_folder(&layer))?;
                 removed.layers.push(layer);
             }
         }
-        self.empty_staging()?;
+        let staging = store.staging();
+        for entry in fs::read_dir(&staging).at("read", &staging)? {
+            usage.add(&entry.at("read", &staging)?.path())?;
+            removed.leftovers += 1;
+        }
+        removed.bytes = usage.freed();
         Ok(removed)
+    }
+
+    /// Names first, so that at any instant what has a name is whole.
+    fn carry_out(&self, removed: &Removed) -> Result<(), Error> {
+        for manifest in &removed.images {
+            record::remove(&self.store.image_path(manifest))?;
+        }
+        for layer in &removed.layers {
+            self.store.drop_layer(layer)?;
+        }
+        self.store.empty_staging()
     }
 }

@@ -123,11 +123,7 @@ impl Store {
 
     /// The manifest a reference stands for.
     pub fn resolve(&self, reference: &str) -> Result<Option<Digest>, Error> {
-        let path = self.ref_path(reference);
-        match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            read => Ok(Some(parse_ref(&path, &read.at("read", &path)?)?.1)),
-        }
+        Ok(self.read_ref(&self.ref_path(reference))?.map(|(_, manifest)| manifest))
     }
 
     /// Takes a reference away; `false` when it was not there. The image stays until [`Store::collect`].
@@ -140,12 +136,7 @@ impl Store {
         let folder = self.root.join("refs");
         let mut refs = BTreeMap::new();
         for path in listed(&folder)? {
-            let text = match fs::read_to_string(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                read => read.at("read", &path)?,
-            };
-            let (reference, manifest) = parse_ref(&path, &text)?;
-            refs.insert(reference, manifest);
+            refs.extend(self.read_ref(&path)?);
         }
         Ok(refs)
     }
@@ -158,7 +149,7 @@ impl Store {
         }
         let mut sizes: BTreeMap<Digest, (u64, usize)> = BTreeMap::new();
         let mut records = Vec::new();
-        for manifest in self.recorded()? {
+        for manifest in self.manifests()? {
             let Some(record) = self.record(&manifest)? else { continue };
             for layer in &record.layers {
                 let size = || self.meta(layer).map_or(0, |meta| meta.tally.bytes);
@@ -187,8 +178,8 @@ impl Store {
         Ok(entries)
     }
 
-    /// The manifests of all recorded images.
-    pub(super) fn recorded(&self) -> Result<Vec<Digest>, Error> {
+    /// The manifests of all recorded images, whether or not the records can be read.
+    pub fn manifests(&self) -> Result<Vec<Digest>, Error> {
         let paths = listed(&self.root.join("images/sha256"))?;
         let name = |path: &PathBuf| Digest::from_hex(path.file_name()?.to_str()?).ok();
         Ok(paths.iter().filter_map(name).collect())
@@ -216,7 +207,16 @@ impl Store {
         if intact { Ok(Some(record)) } else { Err(damaged("its bytes do not match their digests".into())) }
     }
 
-    fn ref_path(&self, reference: &str) -> PathBuf {
+    /// The reference at `path` and its manifest; `None` when there is none.
+    pub(super) fn read_ref(&self, path: &Path) -> Result<Option<(String, Digest)>, Error> {
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.at("read", path)?,
+        };
+        parse_ref(path, &String::from_utf8_lossy(&bytes)).map(Some)
+    }
+
+    pub(super) fn ref_path(&self, reference: &str) -> PathBuf {
         self.root.join("refs").join(ref_name(reference))
     }
 }
@@ -239,6 +239,23 @@ fn ref_name(reference: &str) -> String {
         name.push_str(&Digest::of(reference.as_bytes()).hex());
     }
     name
+}
+
+/// The reference a file is named for; `None` when the name holds only its digest, or is none of ours.
+pub(super) fn reference_of(name: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        if first == b'%' {
+            let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &rest[2..];
+        } else {
+            bytes.push(first);
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|reference| ref_name(reference) == name)
 }
 
 fn parse_ref(path: &Path, text: &str) -> Result<(String, Digest), Error> {

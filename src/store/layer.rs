@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 use super::error::{At, Error};
@@ -13,7 +14,7 @@ use super::index::{self, Owner};
 use super::lock::{Holder, Lock};
 use super::tree::remove_tree;
 use super::unpack::{self, Tally};
-use super::{Hold, Store};
+use super::{Hold, Store, record};
 use crate::oci::digest::Digest;
 use crate::sys;
 
@@ -127,15 +128,22 @@ impl Store {
         // one in doubt stays so: what it lost in an earlier boot no write brings back
         let mark = |layer: &Digest| self.layer_folder(layer).join("durable");
         let of_this_boot = |layer: &Digest| self.has_layer(layer) && !mark(layer).exists();
-        let layers: Vec<Digest> = self.layers()?.into_iter().filter(of_this_boot).collect();
-        if !layers.is_empty() {
-            let folder = File::open(&self.root).at("open", &self.root)?;
-            sys::fd::syncfs(&folder).at("write", &self.root)?;
+        let mut folders = Vec::new();
+        for layer in self.layers()?.into_iter().filter(of_this_boot) {
+            // by handle: one that is replaced meanwhile has files we know nothing of
+            match File::open(self.layer_folder(&layer)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                folder => folders.push((layer, folder.at("open", &self.layer_folder(&layer))?)),
+            }
         }
-        for layer in &layers {
-            File::create(mark(layer)).at("make", &mark(layer))?;
+        if let Some((_, folder)) = folders.first() {
+            sys::fd::syncfs(folder).at("write", &self.root)?;
         }
-        Ok(layers.len())
+        for (layer, folder) in &folders {
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT;
+            sys::fd::openat(folder.as_fd(), b"durable", flags, 0o600).at("make", &mark(layer))?;
+        }
+        Ok(folders.len())
     }
 
     /// Removes what interrupted commands left behind, unless one is at work now.
@@ -153,8 +161,17 @@ impl Store {
         Ok(())
     }
 
+    /// Takes away the marks by which a layer is trusted, so that the next pull of an image with it fetches it again;
+    /// until then its files stay where they are.
+    pub fn distrust(&self, diff_id: &Digest) -> Result<(), Error> {
+        for mark in ["durable", "meta"] {
+            record::remove(&self.layer_folder(diff_id).join(mark))?;
+        }
+        Ok(())
+    }
+
     /// All layers with a name, whole or not.
-    pub(super) fn layers(&self) -> Result<Vec<Digest>, Error> {
+    pub fn layers(&self) -> Result<Vec<Digest>, Error> {
         let path = self.root.join("layers/sha256");
         let mut layers = Vec::new();
         for entry in fs::read_dir(&path).at("read", &path)? {

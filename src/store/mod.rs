@@ -46,21 +46,25 @@ pub(crate) mod listing;
 mod lock;
 mod record;
 mod spool;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod unpack;
+mod usage;
 mod verify;
 
-pub use collect::{Removed, Target};
+pub use collect::{Alone, InUse, Removed, Target};
 pub use error::{Error, Refusal};
 pub use image::{Image, ImageEntry};
 pub use index::Owner;
 pub use layer::{LayerLock, Meta, Staged};
 pub use layer_tar::LayerTar;
 pub use lock::Holder;
+pub use survey::DamagedRecord;
 pub use tree::remove_tree;
 pub use unpack::{Seen, Tally};
+pub use usage::Usage;
 pub use verify::Damage;
 
 use error::At;

@@ -9,6 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use nix::fcntl::OFlag;
 
@@ -30,6 +32,9 @@ pub struct Damage {
     pub why: String,
 }
 
+/// Layers read at the same time.
+const AT_ONCE: usize = 4;
+
 /// So many damages of one layer are told apart.
 const TOLD: usize = 1000;
 
@@ -49,6 +54,29 @@ impl Store {
             found.push(Damage { entry: None, why: format!("has {more} more that differ") });
         }
         found
+    }
+
+    /// Verifies layers, several at a time; `done` is given each with what differs.
+    pub fn verify_layers(
+        &self,
+        layers: &[Digest],
+        advance: &(dyn Fn(u64) + Sync),
+        done: &(dyn Fn(Digest, Vec<Damage>) + Sync),
+    ) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                done(*layer, self.verify_layer(layer, &mut |bytes| advance(bytes)));
+            }
+        };
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        thread::scope(|scope| {
+            for _ in 1..processors.min(layers.len()).min(AT_ONCE) {
+                // with fewer threads it only takes longer
+                let _ = thread::Builder::new().name("verify".into()).spawn_scoped(scope, work);
+            }
+            work();
+        });
     }
 
     fn compare(
@@ -195,7 +223,7 @@ impl Tree {
         }
         match place {
             Place::Device(path) => {
-                self.expect(&path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)])
+                self.expect(&path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)]);
             }
             _ => self.expect(path),
         }

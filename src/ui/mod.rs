@@ -11,6 +11,7 @@ mod escape;
 mod progress;
 mod prompt;
 mod table;
+mod working;
 
 use crate::error::ExitCode;
 use std::error::Error as StdError;
@@ -25,6 +26,7 @@ use crate::error::OURS;
 
 pub use progress::Pulling;
 pub use table::Table;
+pub use working::Working;
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -238,6 +240,16 @@ impl Ui {
             (true, _) => Pulling::silent(),
             (false, true) => Pulling::bars(verb, &reference),
             (false, false) => Pulling::lines(verb, &reference),
+        }
+    }
+
+    /// How work on `total` bytes that are here is shown: a bar on a terminal, sparse lines otherwise, nothing with
+    /// `--quiet`.
+    pub fn working(&self, what: &str, total: u64) -> Working {
+        match (self.quiet, self.err_terminal) {
+            (true, _) => Working::silent(),
+            (false, true) => Working::bar(what, total),
+            (false, false) => Working::lines(what, total),
         }
     }
 

@@ -1,0 +1,220 @@
+//! `devbox df`: what takes how much of the disk, to the block.
+//!
+//! An image's size is what its layers take; what it shares would stay if it went. A box's size is its own files; its
+//! image comes beside it.
+
+use crate::error::ExitCode;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::full_maps;
+use crate::cli::{Format, ListArgs};
+use crate::dirs::Dirs;
+use crate::error::Error;
+use crate::oci::digest::Digest;
+use crate::probe;
+use crate::session::Boxes;
+use crate::store::{Store, Usage};
+use crate::ui::{Table, Ui, count, size};
+use crate::userns;
+
+/// All of it, as `--format json` prints it. Sizes are bytes on the disk.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report {
+    images: Vec<ImageLine>,
+    boxes: Vec<BoxLine>,
+    caches: Vec<CacheLine>,
+    /// Layers no image has.
+    unused_layers: Counted,
+    /// What is half-made, by commands at work or cut short.
+    staging: u64,
+    /// The whole store, each inode once.
+    store: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ImageLine {
+    references: Vec<String>,
+    digest: Digest,
+    size: u64,
+    shared: u64,
+    own: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct BoxLine {
+    name: String,
+    image: String,
+    /// Its own files.
+    own: u64,
+    /// What its image takes; shared with every box of that image.
+    shared: u64,
+    /// Folders that could not be looked into.
+    closed: u64,
+}
+
+#[derive(Serialize)]
+struct CacheLine {
+    name: String,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct Counted {
+    count: usize,
+    bytes: u64,
+}
+
+pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ListArgs) -> Result<ExitCode, Error> {
+    let store = Store::open(&dirs.store())?;
+    // a removal in the middle would make the sums wrong
+    let hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
+    let layers: BTreeMap<Digest, Usage> = store
+        .layers()?
+        .into_iter()
+        .map(|layer| Ok((layer, store.layer_usage(&layer)?)))
+        .collect::<Result<_, Error>>()?;
+    let (images, unused_layers) = images(&store, &layers)?;
+    let report = Report {
+        boxes: boxes(dirs, &images, &layers)?,
+        caches: caches(&dirs.cache.join("caches"))?,
+        images,
+        unused_layers,
+        staging: store.staging_usage()?.bytes(),
+        store: store.usage()?.bytes(),
+    };
+    drop(hold);
+    match args.format {
+        Format::Json => ui.json(&report)?,
+        Format::Table => print(ui, &report)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the layers take together.
+fn total<'a>(layers: &BTreeMap<Digest, Usage>, of: impl Iterator<Item = &'a Digest>) -> Usage {
+    let mut usage = Usage::default();
+    for layer in of.filter_map(|layer| layers.get(layer)) {
+        usage.merge(layer);
+    }
+    usage
+}
+
+fn images(store: &Store, layers: &BTreeMap<Digest, Usage>) -> Result<(Vec<ImageLine>, Counted), Error> {
+    let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
+    let mut found = Vec::new();
+    for entry in store.images()? {
+        let mut of = store.image(&entry.manifest_digest)?.map(|image| image.layers).unwrap_or_default();
+        of.sort_unstable();
+        of.dedup();
+        for layer in &of {
+            *users.entry(*layer).or_default() += 1;
+        }
+        found.push((entry, of));
+    }
+    let mut lines = Vec::new();
+    for (entry, of) in found {
+        let all = total(layers, of.iter());
+        // what goes with it: layers of no other image, less what has names in layers that stay
+        let alone = total(layers, of.iter().filter(|layer| users.get(layer) == Some(&1)));
+        let (size, own) = (all.bytes(), alone.freed());
+        lines.push(ImageLine {
+            references: entry.references,
+            digest: entry.manifest_digest,
+            size,
+            shared: size.saturating_sub(own),
+            own,
+        });
+    }
+    let unused: Vec<&Digest> = layers.keys().filter(|layer| !users.contains_key(layer)).collect();
+    let bytes = total(layers, unused.iter().copied()).freed();
+    Ok((lines, Counted { count: unused.len(), bytes }))
+}
+
+fn boxes(dirs: &Dirs, images: &[ImageLine], layers: &BTreeMap<Digest, Usage>) -> Result<Vec<BoxLine>, Error> {
+    let boxes = Boxes::new(dirs);
+    let mut host = None;
+    let mut lines = Vec::new();
+    for name in boxes.names()? {
+        let Some(record) = boxes.load(&name)? else { continue };
+        let folder = boxes.folder(&name)?;
+        let mut usage = Usage::of(&folder)?;
+        let (mut own, mut closed) = (usage.bytes(), usage.closed);
+        if closed > 0 {
+            // files of the box's other users: their root may look
+            if host.is_none() {
+                host = Some(probe::host(dirs)?);
+            }
+            if let Some(bytes) = host.as_ref().and_then(|host| as_root(host, &folder)) {
+                (own, closed) = (bytes, 0);
+            }
+        }
+        usage.closed = closed;
+        let image = images.iter().find(|image| Some(image.digest) == record.manifest);
+        let shared = image.map_or_else(|| total(layers, record.layers.iter()).bytes(), |image| image.size);
+        lines.push(BoxLine { name, image: record.image, own, shared, closed });
+    }
+    Ok(lines)
+}
+
+/// What a folder takes, seen by the root of a namespace with all ids of the caller's; `None` when there is none.
+fn as_root(host: &crate::plan::Host, folder: &Path) -> Option<u64> {
+    let (uids, gids) = full_maps(host)?;
+    let (mut read, mut write) = std::io::pipe().ok()?;
+    let looked = userns::as_root(&uids, &gids, || {
+        Usage::of(folder)
+            .is_ok_and(|usage| usage.closed == 0 && write.write_all(&usage.bytes().to_le_bytes()).is_ok())
+    });
+    drop(write);
+    let mut bytes = [0; 8];
+    (looked.ok()? && read.read_exact(&mut bytes).is_ok()).then(|| u64::from_le_bytes(bytes))
+}
+
+fn caches(folder: &Path) -> Result<Vec<CacheLine>, Error> {
+    let mut lines = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        lines.push(CacheLine { name, size: Usage::of(&entry.path())?.bytes() });
+    }
+    lines.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(lines)
+}
+
+fn print(ui: &Ui, report: &Report) -> Result<(), Error> {
+    let mut table = Table::new(["KIND", "NAME", "SIZE", "SHARED", "OWN"]);
+    let mut row = |kind: &str, name: &str, total: u64, shared: u64, own: u64| {
+        table.row([kind.to_owned(), name.to_owned(), size(total), size(shared), size(own)]);
+    };
+    for image in &report.images {
+        let name = image.references.first().cloned().unwrap_or_else(|| image.digest.to_string());
+        row("image", &name, image.size, image.shared, image.own);
+    }
+    for one in &report.boxes {
+        row("box", &one.name, one.own + one.shared, one.shared, one.own);
+    }
+    for cache in &report.caches {
+        row("cache", &cache.name, cache.size, 0, cache.size);
+    }
+    ui.table(&table)?;
+    ui.note(&format!("the store takes {}", size(report.store)));
+    let Counted { count: layers, bytes } = report.unused_layers;
+    if layers > 0 || report.staging > 1 << 20 {
+        let free = size(bytes + report.staging);
+        ui.note(&format!("{} of no image, and leftovers: devbox prune frees {free}", count(layers, "layer")));
+    }
+    for one in report.boxes.iter().filter(|one| one.closed > 0) {
+        let closed = count(usize::try_from(one.closed).unwrap_or(usize::MAX), "folder");
+        ui.warning(&format!(
+            "box `{}` takes more: {closed} of other users could not be looked into",
+            one.name
+        ));
+    }
+    Ok(())
+}

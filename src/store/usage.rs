@@ -1,0 +1,176 @@
+//! How much of the disk trees take, to the block, each inode counted once however many names it has.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::Store;
+use super::access::Access;
+use super::error::{At, Error};
+use crate::oci::digest::Digest;
+use crate::sys::fd;
+
+/// What some trees take of the disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of inodes with one name, and of folders.
+    single: u64,
+    /// Inodes with several names, by device and number.
+    linked: BTreeMap<(u64, u64), Linked>,
+    /// Folders that could not be looked into, with all below them.
+    pub closed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Linked {
+    bytes: u64,
+    /// Names it has, and names of it that were met.
+    names: u64,
+    met: u64,
+}
+
+impl Usage {
+    /// What stands at `path`, with all below it; nothing there takes nothing. Links are not followed, and what is
+    /// mounted there is left out.
+    pub fn of(path: &Path) -> Result<Self, Error> {
+        let mut usage = Self::default();
+        usage.add(path)?;
+        Ok(usage)
+    }
+
+    /// Adds what stands at `path`.
+    pub fn add(&mut self, path: &Path) -> Result<(), Error> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let mut access = match Access::looking(parent) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.at("open", parent)?,
+        };
+        let top = std::os::unix::ffi::OsStrExt::as_bytes(name).to_vec();
+        let (folder, name) = access.parent(&top).at("open", parent)?;
+        let found = match fd::stat_at(folder.as_fd(), name) {
+            Err(error) if error.errno == Errno::ENOENT => return Ok(()),
+            found => found.at("look at", path)?,
+        };
+        self.count(&found);
+        let device = found.st_dev;
+        let mut todo = if is_folder(&found) { vec![top] } else { Vec::new() };
+        while let Some(at) = todo.pop() {
+            let names = access.folder(&at).and_then(|folder| fd::names(folder.as_fd(), usize::MAX));
+            let Ok(names) = names else {
+                self.closed += 1;
+                continue;
+            };
+            for name in names {
+                let below = [&at[..], b"/", &name].concat();
+                let found =
+                    access.parent(&below).and_then(|(folder, name)| fd::stat_at(folder.as_fd(), name));
+                match found {
+                    Ok(found) if found.st_dev != device => {}
+                    Ok(found) => {
+                        self.count(&found);
+                        if is_folder(&found) {
+                            todo.push(below);
+                        }
+                    }
+                    // it may go while we look
+                    Err(error) if error.errno == Errno::ENOENT => {}
+                    Err(_) => self.closed += 1,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what another one counted; a name counted in both counts twice.
+    pub fn merge(&mut self, other: &Self) {
+        self.single += other.single;
+        self.closed += other.closed;
+        for (inode, linked) in &other.linked {
+            let known = self.linked.entry(*inode).or_insert(Linked { met: 0, ..*linked });
+            known.met += linked.met;
+        }
+    }
+
+    /// Bytes on the disk.
+    pub fn bytes(&self) -> u64 {
+        self.single + self.linked.values().map(|linked| linked.bytes).sum::<u64>()
+    }
+
+    /// Bytes that come free when all that was counted is removed: inodes that have other names stay.
+    pub fn freed(&self) -> u64 {
+        let gone = self.linked.values().filter(|linked| linked.met >= linked.names);
+        self.single + gone.map(|linked| linked.bytes).sum::<u64>()
+    }
+
+    /// Bytes that `other` has as well: of inodes met in both.
+    pub fn shared_with(&self, other: &Self) -> u64 {
+        let both = self.linked.iter().filter(|(inode, _)| other.linked.contains_key(inode));
+        both.map(|(_, linked)| linked.bytes).sum()
+    }
+
+    // some machines have these numbers narrower
+    #[allow(clippy::unnecessary_cast)]
+    fn count(&mut self, found: &libc::stat) {
+        let bytes = u64::try_from(found.st_blocks).unwrap_or_default() * 512;
+        if found.st_nlink < 2 || is_folder(found) {
+            self.single += bytes;
+            return;
+        }
+        let linked = Linked { bytes, names: found.st_nlink as u64, met: 0 };
+        self.linked.entry((found.st_dev as u64, found.st_ino as u64)).or_insert(linked).met += 1;
+    }
+}
+
+fn is_folder(found: &libc::stat) -> bool {
+    found.st_mode & libc::S_IFMT == libc::S_IFDIR
+}
+
+impl Store {
+    /// What a layer that is here takes, its records included.
+    pub fn layer_usage(&self, layer: &Digest) -> Result<Usage, Error> {
+        Usage::of(&self.layer_folder(layer))
+    }
+
+    /// What half-made things and those about to be removed take.
+    pub fn staging_usage(&self) -> Result<Usage, Error> {
+        Usage::of(&self.staging())
+    }
+
+    /// What the store takes as a whole.
+    pub fn usage(&self) -> Result<Usage, Error> {
+        Usage::of(&self.root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn inodes_count_once_and_come_free_with_their_last_name() {
+        let place = tempfile::tempdir().unwrap();
+        let (one, two) = (place.path().join("one"), place.path().join("two"));
+        fs::create_dir_all(one.join("deep/er")).unwrap();
+        fs::create_dir(&two).unwrap();
+        let big = vec![7; 1 << 20];
+        fs::write(one.join("deep/er/alone"), &big).unwrap();
+        fs::write(one.join("both"), &big).unwrap();
+        fs::hard_link(one.join("both"), one.join("again")).unwrap();
+        fs::hard_link(one.join("both"), two.join("both")).unwrap();
+        std::os::unix::fs::symlink("/", one.join("deep/link")).unwrap();
+        let (first, second) = (Usage::of(&one).unwrap(), Usage::of(&two).unwrap());
+        let close = |bytes: u64, mebibytes: u64| (bytes >> 10).abs_diff(mebibytes << 10) < 64;
+        assert!(close(first.bytes(), 2) && close(first.freed(), 1), "{first:?}");
+        assert!(close(second.bytes(), 1) && close(second.freed(), 0));
+        assert!(close(first.shared_with(&second), 1));
+        let mut both = first;
+        both.merge(&second);
+        assert!(close(both.bytes(), 2) && close(both.freed(), 2));
+        assert_eq!(Usage::of(&place.path().join("nothing")).unwrap(), Usage::default());
+    }
+}
