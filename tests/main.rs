@@ -28,6 +28,7 @@ mod profile;
 mod pull;
 mod registry;
 mod sources;
+mod store;
 mod toxic;
 
 // The box: what stands in it, who one is in it, how commands live in it.

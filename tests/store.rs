@@ -1,0 +1,221 @@
+//! The store's upkeep: `df`, `prune`, `verify`; locks between commands; damage and how it is told.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::harness::registry::Registry;
+use crate::harness::{Image, Packing, Test, within};
+
+fn two_layers(name: &str) -> (Test, String) {
+    let test = Test::new();
+    let big = "x".repeat(300_000);
+    let listing = format!(
+        "f 644 srv/own {big}\nf 0 srv/closed secret\nf 644 srv/a a\nf 600 srv/a again\nh srv/b srv/a"
+    );
+    let image = Image::busybox().layer(&listing, Packing::Gzip);
+    let reference = Registry::open().push(name, &image);
+    test.devbox(["pull", "-q", &reference]).output().ok();
+    (test, reference)
+}
+
+/// The layer folder whose tree has `file`.
+fn layer_with(test: &Test, file: &str) -> PathBuf {
+    let layers = fs::read_dir(test.path("data/devbox/store/layers/sha256")).unwrap();
+    let paths: Vec<PathBuf> = layers.map(|layer| layer.unwrap().path()).collect();
+    paths.into_iter().find(|layer| layer.join("tree").join(file).symlink_metadata().is_ok()).unwrap()
+}
+
+fn overwrite(path: &Path, bytes: &[u8]) {
+    let mode = fs::metadata(path).unwrap().permissions();
+    fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, mode).unwrap();
+}
+
+#[test]
+fn verify_finds_and_repairs_damage() {
+    needs!(boxes, images);
+    let (test, reference) = two_layers("verify:1");
+    test.devbox(["verify"]).output().ok().prints("");
+    let sound = test.devbox(["verify", "--format", "json"]).output().ok().json();
+    assert_eq!(sound["sound"], true, "{sound}");
+
+    test.devbox(["run", "--image", &reference, "--name", "kept", "--", "sh", "-c", "echo mine >/srv/mine"])
+        .output()
+        .ok();
+    let layer = layer_with(&test, "srv/own");
+    let id = layer.file_name().unwrap().to_str().unwrap().to_owned();
+    overwrite(&layer.join("tree/srv/own"), b"y");
+    overwrite(&layer.join("tree/srv/closed"), b"Secret");
+    fs::write(layer.join("tree/srv/\u{1b}[31m"), "").unwrap();
+    let said = test.devbox(["verify"]).output().fails(1);
+    let said = said.lists(&[
+        &id,
+        &reference,
+        "srv/own: ",
+        "srv/closed: has other bytes",
+        "[31m: does not belong there",
+    ]);
+    assert!(!said.text().contains('\u{1b}'), "{said}");
+    let json = test.devbox(["verify", "--format", "json", &reference]).output().fails(1).json();
+    assert_eq!(json["layers"][0]["digest"], format!("sha256:{id}"), "{json}");
+    assert_eq!(json["layers"][0]["damage"].as_array().unwrap().len(), 3, "{json}");
+
+    test.devbox(["verify", "--repair"]).output().ok().says(&["repaired"]);
+    test.devbox(["verify"]).output().ok();
+    let names = test.devbox(["images", "-q"]).output().ok().text();
+    assert_eq!(names.trim(), reference, "no name was added");
+    test.devbox(["run", "kept", "--", "cat", "/srv/mine", "/srv/a"]).output().ok().prints("mine\nagain");
+}
+
+#[test]
+fn a_layer_is_not_replaced_under_a_running_box() {
+    needs!(boxes, images);
+    let (test, reference) = two_layers("verify:running");
+    let running = test
+        .devbox(["run", "--image", &reference, "--name", "busy", "--", "sh", "-c", "echo up; cat"])
+        .spawn();
+    assert!(within(20, || running.stdout.so_far().contains("up")));
+    let layer = layer_with(&test, "srv/own");
+    overwrite(&layer.join("tree/srv/own"), b"y");
+    test.devbox(["verify", "--repair"]).output().fails(1).says(&["devbox stop busy"]);
+    assert_eq!(fs::read(layer.join("tree/srv/own")).unwrap(), b"y");
+    test.devbox(["stop", "busy"]).output().ok();
+    test.devbox(["verify", "--repair"]).output().ok();
+    assert_eq!(fs::read(layer.join("tree/srv/own")).unwrap().len(), 300_000);
+}
+
+#[test]
+fn damaged_files_are_named_with_a_remedy_and_mended() {
+    needs!(boxes, images);
+    let (test, reference) = two_layers("damage:1");
+    let store = test.path("data/devbox/store");
+    let only = |folder: &str| fs::read_dir(store.join(folder)).unwrap().next().unwrap().unwrap().path();
+    let layer = layer_with(&test, "srv/own");
+    let record = only("images/sha256");
+    let name = only("refs");
+    for (file, bytes) in [
+        (&record, &b""[..]),
+        (&record, b"{\"source\""),
+        (&record, b"\xff\xfe"),
+        (&name, b""),
+        (&name, b"\xff\n"),
+        (&layer.join("meta"), b"{}"),
+        (&layer.join("meta"), b""),
+        (&layer.join("index"), b"devbox-index 1\nf 9 0\n"),
+        (&layer.join("framing"), b"\x28\xb5\x2f\xfd"),
+    ] {
+        let what = format!("{} {:?}", file.display(), bytes.escape_ascii().to_string());
+        fs::write(file, bytes).unwrap();
+        let found = test.devbox(["verify"]).output().fails(1);
+        assert!(
+            found.text().contains(file.parent().unwrap().file_name().unwrap().to_str().unwrap()),
+            "{what}: {found}"
+        );
+        for verb in [
+            &["images"][..],
+            &["df"],
+            &["run", "--rm", "--image", &reference, "--", "true"],
+            &["prune", "-n"],
+        ] {
+            let said = test.devbox(verb).output();
+            assert!(!said.stderr.contains("panicked"), "{what}: {said}");
+            if said.code != 0 {
+                assert!(
+                    said.stderr.contains("is damaged") && said.stderr.contains("hint: "),
+                    "{what}: {said}"
+                );
+            }
+        }
+        test.devbox(["verify", "--repair"]).output().ok();
+        test.devbox(["verify"]).output().ok();
+        let script = "cat /srv/a; id -u >/dev/null";
+        let out = test.devbox(["run", "--rm", "--image", &reference, "--", "sh", "-c", script]).output();
+        out.ok().prints("again");
+    }
+    fs::write(store.join("version"), "99\n").unwrap();
+    test.devbox(["images"]).output().refused(&["newer"]);
+    fs::write(store.join("version"), "\0").unwrap();
+    test.devbox(["images"]).output().refused(&["version", "hint: "]);
+}
+
+#[test]
+fn prune_takes_what_nobody_needs_and_nothing_else() {
+    needs!(boxes, images);
+    let (test, first) = two_layers("prune:1");
+    let second = Registry::open().push("prune:2", &Image::busybox().layer("f 644 srv/two 2", Packing::Gzip));
+    test.devbox(["pull", "-q", &second]).output().ok();
+    test.devbox(["run", "--image", &second, "--name", "kept", "--", "true"]).output().ok();
+    let layers = || fs::read_dir(test.path("data/devbox/store/layers/sha256")).unwrap().count();
+    assert_eq!(layers(), 3);
+
+    test.devbox(["prune"]).output().ok().prints("").says(&["nothing to remove"]);
+    // half a layer of a pull that was killed
+    let staging = test.path("data/devbox/store/staging");
+    fs::create_dir_all(staging.join("half.new/tree")).unwrap();
+    fs::write(staging.join("half.new/tree/x"), vec![1; 100_000]).unwrap();
+    let would = test.devbox(["prune", "-n", "--format", "json"]).output().ok().json();
+    assert_eq!((would["leftovers"].as_u64(), would["dry-run"].as_bool()), (Some(1), Some(true)), "{would}");
+    assert!(would["bytes"].as_u64().unwrap() >= 100_000, "{would}");
+    assert!(staging.join("half.new").exists());
+    test.devbox(["prune"]).output().ok().says(&["1 leftover"]);
+    assert!(!staging.join("half.new").exists());
+
+    test.devbox(["prune", "--all", "--dry-run"]).output().ok().prints(&format!(
+        "{first}\n{}",
+        test.devbox(["images", "--format", "json"]).output().ok().json()[0]["digest"].as_str().unwrap()
+    ));
+    assert_eq!(layers(), 3);
+    let freed = test.devbox(["prune", "--all", "--format", "json"]).output().ok().json();
+    assert!(freed["bytes"].as_u64().unwrap() >= 300_000, "{freed}");
+    assert_eq!(layers(), 2, "the box needs two");
+    test.devbox(["run", "kept", "--", "cat", "/srv/two"]).output().ok().prints("2");
+    test.devbox(["rm", "kept"]).output().ok();
+    test.devbox(["prune", "--all"]).output().ok();
+    assert_eq!(layers(), 0);
+}
+
+#[test]
+fn sizes_are_those_of_the_disk() {
+    needs!(boxes, images);
+    let (test, reference) = two_layers("df:1");
+    let other = Registry::open().push("df:2", &Image::busybox().layer("f 644 srv/two 2", Packing::Gzip));
+    test.devbox(["pull", "-q", &other]).output().ok();
+    let script = "dd if=/dev/zero of=/big bs=1024 count=2048 2>/dev/null; sync";
+    test.devbox(["run", "--image", &other, "--name", "kept", "--", "sh", "-c", script]).output().ok();
+    let report = test.devbox(["df", "--format", "json"]).output().ok().json();
+    let du = |path: &str| {
+        let out = test.plain(["du", "-s", "--block-size=1", path]).cwd(test.path("data/devbox")).output();
+        out.text().split_whitespace().next().unwrap().parse::<u64>().unwrap()
+    };
+    let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    assert_eq!(number(&report["store"]), du("store"), "{report}");
+    let image = |name: &str| {
+        let images = report["images"].as_array().unwrap();
+        images
+            .iter()
+            .find(|image| image["references"][0] == name)
+            .unwrap_or_else(|| panic!("{report}"))
+            .clone()
+    };
+    let (first, second) = (image(&reference), image(&other));
+    assert_eq!(number(&first["shared"]), number(&second["shared"]), "busybox: {report}");
+    let own = layer_with(&test, "srv/own").display().to_string();
+    assert_eq!(number(&first["own"]), du(&own), "{report}");
+    assert!(number(&report["boxes"][0]["own"]) >= 2 << 20, "{report}");
+    test.devbox(["df"]).output().ok().lists(&["KIND", &reference, "kept"]);
+}
+
+#[test]
+fn who_waits_says_for_whom() {
+    needs!(images);
+    let (test, reference) = two_layers("wait:1");
+    let lock = fs::File::options().read(true).write(true).open(test.path("data/devbox/store/lock")).unwrap();
+    lock.lock().unwrap();
+    fs::write(test.path("data/devbox/store/lock"), "4711\ndevbox rmi\n").unwrap();
+    let waiting = test.devbox(["rmi", &reference]).spawn();
+    assert!(within(10, || waiting.stderr.so_far().contains("waiting for `devbox rmi` (process 4711)")));
+    drop(lock);
+    waiting.wait().ok();
+}
