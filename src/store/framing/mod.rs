@@ -20,8 +20,8 @@
 //! the archive: therefore it is set aside instead of removed. Hardly any image has one.
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use super::error::{At, Error};
 
@@ -50,17 +50,21 @@ pub(super) const REPLACED: &str = "replaced";
 /// The framing's name in the layer's folder.
 pub(super) const FILE: &str = "framing";
 
-/// Literal bytes gathered into one record.
+/// Bytes gathered before they are compressed: each call of the compressor costs more than a record.
 const GATHERED: usize = 64 << 10;
 
 /// Fast, for it is on the hot path; headers are mostly zeros.
 const LEVEL: i32 = 1;
+/// Power of two of the bytes looked back on: more would only take caches away from others.
+const WINDOW: u32 = 17;
 
 /// Writes a framing while a layer is unpacked.
 pub(super) struct Writer {
     path: PathBuf,
     out: zstd::Encoder<'static, File>,
-    literal: Vec<u8>,
+    gathered: Vec<u8>,
+    /// Where the bytes of the last record in `gathered` begin, while more may join them.
+    literal: Option<usize>,
     content: Option<Content>,
 }
 
@@ -72,22 +76,27 @@ struct Content {
 
 impl Writer {
     /// Makes the file in a layer's folder.
-    pub(super) fn create(layer: &std::path::Path) -> Result<Self, Error> {
+    pub(super) fn create(layer: &Path) -> Result<Self, Error> {
         let path = layer.join(FILE);
         let file = File::create_new(&path).at("make", &path)?;
         let mut out = zstd::Encoder::new(file, LEVEL).at("write", &path)?;
         out.include_checksum(true).at("write", &path)?;
-        Ok(Self { path, out, literal: Vec::with_capacity(GATHERED), content: None })
+        out.window_log(WINDOW).at("write", &path)?;
+        Ok(Self { path, out, gathered: Vec::with_capacity(2 * GATHERED), literal: None, content: None })
     }
 
     /// Bytes of the archive that lie nowhere else.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.end_content()?;
         for piece in bytes.chunks(GATHERED) {
-            if self.literal.len() + piece.len() > GATHERED {
-                self.end_literal()?;
+            if self.literal.is_none() {
+                self.record(b'B', &[0; 4])?;
+                self.literal = Some(self.gathered.len());
             }
-            self.literal.extend_from_slice(piece);
+            self.gathered.extend_from_slice(piece);
+            if self.gathered.len() >= GATHERED {
+                self.end_literal();
+            }
         }
         Ok(())
     }
@@ -101,15 +110,13 @@ impl Writer {
             Place::Device(path) => self.path_record(b'D', path),
             Place::Nowhere => {
                 self.end_content()?;
-                self.end_literal()?;
-                self.put(|out| out.write_all(b"N"))
+                self.record(b'N', &[])
             }
         }
     }
 
     /// `bytes` of the archive lie at `offset` of the file last placed.
     pub(super) fn content(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.end_literal()?;
         match &self.content {
             Some(content) if content.offset + content.length == offset => {}
             _ => {
@@ -131,51 +138,47 @@ impl Writer {
 
     pub(super) fn finish(mut self) -> Result<(), Error> {
         self.end_content()?;
-        self.end_literal()?;
-        self.put(|out| out.write_all(b"E"))?;
+        self.record(b'E', &[])?;
+        self.compress()?;
         self.out.finish().map(drop).at("write", &self.path)
     }
 
     fn path_record(&mut self, tag: u8, path: &[u8]) -> Result<(), Error> {
         self.end_content()?;
-        self.end_literal()?;
-        self.put(|out| {
-            out.write_all(&[tag])?;
-            out.write_all(&(path.len() as u32).to_le_bytes())?;
-            out.write_all(path)
-        })
-    }
-
-    fn end_literal(&mut self) -> Result<(), Error> {
-        if self.literal.is_empty() {
-            return Ok(());
-        }
-        let literal = std::mem::take(&mut self.literal);
-        self.put(|out| {
-            out.write_all(b"B")?;
-            out.write_all(&(literal.len() as u32).to_le_bytes())?;
-            out.write_all(&literal)
-        })?;
-        self.literal = literal;
-        self.literal.clear();
+        self.record(tag, &(path.len() as u32).to_le_bytes())?;
+        self.gathered.extend_from_slice(path);
         Ok(())
     }
 
     fn end_content(&mut self) -> Result<(), Error> {
         let Some(Content { offset, length, crc }) = self.content.take() else { return Ok(()) };
-        self.put(|out| {
-            let mut record = [b'C'; 21];
-            record[1..9].copy_from_slice(&offset.to_le_bytes());
-            record[9..17].copy_from_slice(&length.to_le_bytes());
-            record[17..].copy_from_slice(&crc.finalize().to_le_bytes());
-            out.write_all(&record)
-        })
+        self.record(b'C', &offset.to_le_bytes())?;
+        self.gathered.extend_from_slice(&length.to_le_bytes());
+        self.gathered.extend_from_slice(&crc.finalize().to_le_bytes());
+        Ok(())
     }
 
-    fn put(
-        &mut self,
-        put: impl FnOnce(&mut zstd::Encoder<'static, File>) -> io::Result<()>,
-    ) -> Result<(), Error> {
-        put(&mut self.out).at("write", &self.path)
+    /// Begins a record, with what is fixed of it.
+    fn record(&mut self, tag: u8, head: &[u8]) -> Result<(), Error> {
+        self.end_literal();
+        if self.gathered.len() >= GATHERED {
+            self.compress()?;
+        }
+        self.gathered.push(tag);
+        self.gathered.extend_from_slice(head);
+        Ok(())
+    }
+
+    /// Writes the length before the bytes.
+    fn end_literal(&mut self) {
+        let Some(start) = self.literal.take() else { return };
+        let length = (self.gathered.len() - start) as u32;
+        self.gathered[start - 4..start].copy_from_slice(&length.to_le_bytes());
+    }
+
+    fn compress(&mut self) -> Result<(), Error> {
+        self.out.write_all(&self.gathered).at("write", &self.path)?;
+        self.gathered.clear();
+        Ok(())
     }
 }
