@@ -23,6 +23,7 @@ pub const VERBS: &[&str] = &[
     "logout",
     "prune",
     "df",
+    "dedupe",
     "verify",
     "doctor",
     "completions",

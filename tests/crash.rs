@@ -56,7 +56,7 @@ struct World {
 }
 
 /// What is killed.
-const VERBS: [&str; 8] = ["pull", "run", "rm", "rmi", "prune", "repair", "run-new", "pull-again"];
+const VERBS: [&str; 9] = ["pull", "run", "rm", "rmi", "prune", "repair", "dedupe", "run-new", "pull-again"];
 
 impl World {
     fn new() -> Self {
@@ -85,7 +85,7 @@ impl World {
                     .sh("for i in $(seq 200); do mkdir -p /many/$i; echo x >/many/$i/f; done; chmod 0 /many")
                     .ok();
             }
-            "rmi" | "prune" => {
+            "rmi" | "prune" | "dedupe" => {
                 gone();
                 self.test.devbox(["pull", &self.reference]).output().ok();
             }
@@ -114,6 +114,7 @@ impl World {
             "rm" => vec!["rm", "demo"],
             "rmi" => vec!["rmi", &self.reference],
             "prune" => vec!["prune", "--all"],
+            "dedupe" => vec!["dedupe"],
             _ => vec!["verify", "--repair"],
         }
     }

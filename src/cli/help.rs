@@ -169,6 +169,14 @@ Examples:
   devbox df
   devbox df --format json";
 
+pub(super) const DEDUPE: &str = "\
+Files of different layers with the same bytes, mode, time of change and attributes become hard links of one. Images and \
+boxes see no difference. It runs with the lowest priority and may be interrupted at any time; removals wait for it.
+
+Examples:
+  devbox dedupe
+  nohup devbox dedupe &";
+
 pub(super) const VERIFY: &str = "\
 Reads every layer, makes the archive it came in again and compares digests; then looks at the mode, time, target and \
 kind of every file. Damaged layers and files are printed. Ends with 1 when damage is found and not repaired.

@@ -107,6 +107,9 @@ pub enum Verb {
     /// Show what takes how much of the disk
     #[command(after_long_help = help::DF)]
     Df(ListArgs),
+    /// Let equal files of different layers share the disk
+    #[command(after_long_help = help::DEDUPE)]
+    Dedupe(ListArgs),
     /// Check that everything in the store is as it was fetched
     #[command(after_long_help = help::VERIFY)]
     Verify(VerifyArgs),

@@ -1,6 +1,7 @@
 //! The verbs, a thin file each: typed arguments in, stages below called, answer printed.
 
 mod completions;
+mod dedupe;
 mod df;
 mod doctor;
 mod enter;
@@ -69,6 +70,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Logout(args) => logout::run(ui, &dirs()?, &args),
         Verb::Prune(args) => prune::run(ui, &dirs()?, &args),
         Verb::Df(args) => df::run(ui, &dirs()?, &args),
+        Verb::Dedupe(args) => dedupe::run(ui, &dirs()?, &args),
         Verb::Verify(args) => verify::run(ui, &dirs()?, &args),
         Verb::Doctor(args) => doctor::run(ui, &dirs()?, &args),
         Verb::Completions(args) => completions::run(ui, &args),

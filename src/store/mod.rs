@@ -34,6 +34,7 @@ use crate::sys::fd;
 mod access;
 mod archive;
 mod collect;
+mod dedupe;
 mod error;
 mod framing;
 mod image;
@@ -55,6 +56,7 @@ mod usage;
 mod verify;
 
 pub use collect::{Alone, InUse, Removed, Target};
+pub use dedupe::Deduped;
 pub use error::{Error, Refusal};
 pub use image::{Image, ImageEntry};
 pub use index::Owner;

@@ -279,10 +279,10 @@ impl Tree {
             self.linked.insert(found.st_ino);
         }
         // the rights `access` gives the owner for a moment, and a crash may leave
-        let lent = if format == libc::S_IFDIR { 0o500 } else { 0o400 };
+        let lent = if format == libc::S_IFDIR { 0o700 } else { 0o400 };
         let mode = found.st_mode & 0o7777;
         if mode != entry.mode {
-            if mode != entry.mode | lent {
+            if (mode ^ entry.mode) & !(lent & mode) != 0 {
                 return Ok(Some("has other permissions"));
             }
             let handle = fd::openat(folder.as_fd(), name, OFlag::O_PATH, 0)?;

@@ -68,6 +68,19 @@ pub fn linkat(from: BorrowedFd<'_>, from_name: &[u8], dir: BorrowedFd<'_>, name:
         .map_err(|errno| failed("linkat", name, errno))
 }
 
+/// Gives an open file the further name `path`.
+pub fn link_handle(file: BorrowedFd<'_>, path: &std::path::Path) -> Result<(), Error> {
+    // its own name below `/proc` leads to that very file, whatever became of its names
+    let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+    nix::unistd::linkat(AT_FDCWD, from.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)
+        .map_err(|errno| failed("linkat", path.as_os_str().as_encoded_bytes(), errno))
+}
+
+/// Moves the file at `path` to `name` in `dir`, over what is there.
+pub fn rename_to(path: &std::path::Path, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
+    nix::fcntl::renameat(AT_FDCWD, path, dir, name).map_err(|errno| failed("renameat", name, errno))
+}
+
 /// Removes the name of a thing that is not a folder; `EISDIR` when it is one.
 pub fn unlinkat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
     nix::unistd::unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)
@@ -156,6 +169,31 @@ pub fn fsetxattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Er
     let result =
         unsafe { libc::fsetxattr(fd.as_raw_fd(), c_name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Errno::result(result).map(drop).map_err(|errno| failed("fsetxattr", name, errno))
+}
+
+/// All extended attributes of an open file with their values, sorted by name.
+pub fn xattrs(fd: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    let mut names = vec![0_u8; 65536]; // the most there can be: XATTR_LIST_MAX, XATTR_SIZE_MAX
+    // SAFETY: the descriptor is open, and no more than the buffer's length is written to it.
+    let length = unsafe { libc::flistxattr(fd.as_raw_fd(), names.as_mut_ptr().cast(), names.len()) };
+    let length = match Errno::result(length) {
+        Err(Errno::ENOTSUP) => 0,
+        length => length.map_err(|errno| failed("flistxattr", b"", errno))?.cast_unsigned(),
+    };
+    let mut found = Vec::new();
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let c_name = CString::new(name).map_err(|_| failed("fgetxattr", name, Errno::EINVAL))?;
+        let mut value = vec![0_u8; 65536];
+        // SAFETY: the descriptor is open, the name ends in NUL, and the value is written within its length.
+        let count = unsafe {
+            libc::fgetxattr(fd.as_raw_fd(), c_name.as_ptr(), value.as_mut_ptr().cast(), value.len())
+        };
+        let count = Errno::result(count).map_err(|errno| failed("fgetxattr", name, errno))?;
+        value.truncate(count.cast_unsigned());
+        found.push((name.to_vec(), value));
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// The value of an extended attribute of an open file or folder.

@@ -105,3 +105,17 @@ fn a_full_disk_is_named() {
         assert!(error.hint().is_some());
     }
 }
+
+/// What follows an archive counts for its digest and is kept, but as little as it is worth.
+#[test]
+fn zeros_without_end_take_no_room() {
+    let place = Place::new();
+    let hold = place.store.hold(&mut |_| {}).unwrap();
+    let lock = place.store.lock_layer(&hold, &Digest::of(b""), &mut |_| {}).unwrap();
+    let tar = layer("f 644 a x");
+    let staged = place.store.unpack_layer(&lock, tar[..].chain(io::repeat(0).take(256 << 20))).unwrap();
+    let framing = place.store.staging().join(format!("{}.new/framing", Digest::of(b"").hex()));
+    let size = fs::metadata(framing).unwrap().len();
+    assert!(size < 100_000, "{size}");
+    assert_eq!(staged.meta.tar_bytes, (256 << 20) + 2048);
+}
