@@ -162,3 +162,64 @@ fn broken_records_are_refused_not_misread() {
     }
     test.sh("echo whole").ok().prints("whole");
 }
+
+/// The disk is full at every stage of a pull by turns: unpacking, publishing, recording. Each time the error says so,
+/// nothing half-made is seen, and with room again the same command works.
+#[test]
+fn disk_full_in_each_phase() {
+    needs!(boxes, images);
+    let image = Image::busybox().layer(&"f 644 srv/x x\n".repeat(20), Packing::Gzip);
+    let reference = Registry::open().push("full:1", &image);
+    let test = Test::new();
+    // First how much it takes; then less and less, by bytes and by inodes.
+    let script = r#"data=$XDG_DATA_HOME
+        mount -t tmpfs -o size=64m none "$data" || exit 99
+        "$0" pull -q "$1" >/dev/null || exit 98
+        bytes=$(df --output=used -B 1024 "$data" | tail -1) inodes=$(df --output=iused "$data" | tail -1)
+        umount "$data"
+        for less in 0 4 8 12 16 20 24 32 64 200 600; do for kind in size nr_inodes; do
+            case $kind in
+                size) limit=size=$((bytes - less))k; whole=size=64m ;;
+                nr_inodes) limit=nr_inodes=$((inodes - less / 4)); whole=nr_inodes=100000 ;;
+            esac
+            mount -t tmpfs -o $limit none "$data"
+            "$0" pull -q "$1" >/dev/null 2>"$data/../said"; code=$?
+            case $code in
+                0) ;;
+                125) grep -q "no space left" "$data/../said" || { echo "$limit:"; cat "$data/../said"; } ;;
+                *) echo "$limit: $code"; cat "$data/../said" ;;
+            esac
+            [ $code = 0 ] || [ "$(ls -A "$data/devbox/store/staging" 2>/dev/null)" = "" ] || echo "$limit: $(ls -A "$data/devbox/store/staging")"
+            mount -o remount,$whole "$data"
+            "$0" verify -q || echo "$limit: not sound"
+            "$0" pull -q "$1" >/dev/null && "$0" verify -q "$1" || echo "$limit: not again"
+            umount "$data"
+        done; done"#;
+    let mut call = test.plain(["unshare", "-Urm", "sh", "-c", script]);
+    call.command.arg(crate::harness::test::binary()).arg(&reference);
+    call.output().ok().prints("");
+}
+
+#[test]
+fn a_home_that_can_only_be_read() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    test.sh("echo kept >/kept").ok();
+    // As root of a namespace nothing is closed by modes; a read-only mount is closed to everyone.
+    let script = "mount --bind \"$XDG_DATA_HOME\" \"$XDG_DATA_HOME\" && mount -o remount,bind,ro \"$XDG_DATA_HOME\" && exec \"$0\" \"$@\"";
+    let under = |words: &[&str]| test.under(["unshare", "-Urm", "sh", "-c", script], words).output();
+    let image = Registry::open().push("readonly:1", &Image::busybox().layer("f 644 a a", Packing::Gzip));
+    under(&["pull", &image]).refused(&["ead-only file system"]);
+    under(&["rm", "demo"]).fails(125).says(&["ead-only file system"]);
+    let busybox = Registry::open().reference("busybox:1");
+    under(&["rmi", &busybox]).refused(&["ead-only file system"]);
+    for words in [&["images"][..], &["ls"], &["df"], &["verify"], &["plan"]] {
+        under(words).ok();
+    }
+    test.sh("cat /kept").ok().prints("kept");
+    // a store that can only be read is enough for boxes of its images, old and new
+    let store = script.replace("\"$XDG_DATA_HOME\"", "\"$XDG_DATA_HOME/devbox/store\"");
+    let under = |words: &[&str]| test.under(["unshare", "-Urm", "sh", "-c", &store], words).output();
+    under(&["run", "--", "cat", "/kept"]).ok().prints("kept");
+    under(&["run", "--name", "other", "--", "echo", "new"]).ok().prints("new");
+}

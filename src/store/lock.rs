@@ -111,7 +111,14 @@ enum Attempt {
 fn attempt(path: &Path, how: FlockArg) -> Result<Attempt, Error> {
     let mut options = File::options();
     options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let file = options.open(path).at("open", path)?;
+    let file = match options.open(path) {
+        // no one can write there, but others may hold it against those who could
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            File::open(path).or_else(|_| File::open(path.parent().unwrap_or(path)))
+        }
+        opened => opened,
+    };
+    let file = file.at("open", path)?;
     match Flock::lock(file, how) {
         Ok(mut file) => {
             if file.metadata().at("look at", path)?.nlink() == 0 {
