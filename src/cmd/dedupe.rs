@@ -1,6 +1,6 @@
 //! `devbox dedupe`: equal files of different layers share the disk.
 
-use std::process::ExitCode;
+use crate::error::ExitCode;
 
 use serde::Serialize;
 

@@ -25,4 +25,3 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &RmiArgs) -> Result<ExitCode, Erro
     }
     Ok(ExitCode::SUCCESS)
 }
-

@@ -171,8 +171,11 @@ pub fn fsetxattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Er
     Errno::result(result).map(drop).map_err(|errno| failed("fsetxattr", name, errno))
 }
 
+/// Name and value of an extended attribute.
+pub type Xattr = (Vec<u8>, Vec<u8>);
+
 /// All extended attributes of an open file with their values, sorted by name.
-pub fn xattrs(fd: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+pub fn xattrs(fd: BorrowedFd<'_>) -> Result<Vec<Xattr>, Error> {
     let mut names = vec![0_u8; 65536]; // the most there can be: XATTR_LIST_MAX, XATTR_SIZE_MAX
     // SAFETY: the descriptor is open, and no more than the buffer's length is written to it.
     let length = unsafe { libc::flistxattr(fd.as_raw_fd(), names.as_mut_ptr().cast(), names.len()) };
