@@ -201,6 +201,8 @@ fn credential_helpers_are_asked() {
     for word in ["get", "erase"] {
         assert!(asked.contains(&format!("{word} {address}\n")), "{asked}");
     }
+    let relative = test.devbox(["pull", &reference]).env("PATH", "bin:/usr/bin:/bin").cwd(test.path(""));
+    relative.output().refused(&["there is no program `docker-credential-vault`"]);
     // one that is broken is said, and is no reason to stop before the registry says no
     test.write("bin/docker-credential-vault", "#!/bin/sh\necho 'the \x1b[31m vault is shut'; exit 1\n");
     let said =

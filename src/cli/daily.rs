@@ -85,6 +85,7 @@ mod tests {
             ("devbox enter --color always --yes web", true),
             ("devbox run web -- ls -l --help", true),
             ("devbox run --rm --image x:1 -- ls -q", true),
+            ("devbox run --pull=never --image x:1 ls", true),
             ("devbox run web -q ls", true),
             ("devbox run -- enter", true),
             ("devbox enter --help", false),

@@ -93,8 +93,11 @@ fn call(name: &str, verb: &str, input: &[u8], patience: Duration) -> Result<Vec<
     if name.is_empty() || !name.bytes().all(word) {
         return Err(HelperError::BadName(name.to_owned()));
     }
-    let program = which::which_global(format!("docker-credential-{name}"))
-        .map_err(|_| HelperError::Missing(name.to_owned()))?;
+    // a folder in PATH that depends on where the caller stands could be anybody's
+    let program = which::which_global(format!("docker-credential-{name}")).ok();
+    let program = program
+        .filter(|program| program.is_absolute())
+        .ok_or_else(|| HelperError::Missing(name.to_owned()))?;
     let mut child = Command::new(program)
         .arg(verb)
         .stdin(Stdio::piped())
