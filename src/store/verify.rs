@@ -200,6 +200,11 @@ struct Tree {
     expected: HashSet<u64>,
 }
 
+/// The folder a path lies in; empty for the root.
+fn parent_of(path: &[u8]) -> &[u8] {
+    &path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)]
+}
+
 /// Where a path of the tree lies in the layer's folder.
 fn in_folder(path: &[u8]) -> Vec<u8> {
     if path.is_empty() { b"tree".to_vec() } else { [b"tree/", path].concat() }
@@ -212,7 +217,12 @@ impl Tree {
             Place::At(path) | Place::Hides(path) | Place::HidesAll(path) | Place::Device(path) => path,
             Place::Nowhere => return None,
         };
-        if let Some(there) = self.known.moves.aside_path(number, path) {
+        // a name that is hidden, or a device's, is not what is set aside: only a folder it lies in
+        let stands = match place {
+            Place::At(_) | Place::HidesAll(_) => &path[..],
+            _ => parent_of(path),
+        };
+        if let Some(there) = self.known.moves.aside_path(number, stands) {
             // links to it may still be in the tree
             let (folder, name) = self.access.parent(&there).ok()?;
             let found = fd::stat_at(folder.as_fd(), name).ok()?;
@@ -223,7 +233,7 @@ impl Tree {
         }
         match place {
             Place::Device(path) => {
-                self.expect(&path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)]);
+                self.expect(parent_of(path));
             }
             _ => self.expect(path),
         }
@@ -248,7 +258,7 @@ impl Tree {
     /// Puts a path and the folders above it among those that belong in the tree.
     fn expect(&mut self, mut path: &[u8]) {
         while self.expected.insert(self.known.paths.hash_one(path)) && !path.is_empty() {
-            path = &path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)];
+            path = parent_of(path);
         }
     }
 

@@ -35,6 +35,10 @@ fn markers_act_on_lower_layers_only() {
         ("f 644 .wh.a x\nf 644 .wh.a x", "w a"),
         // aufs's own
         ("d 700 .wh..wh.plnk\nf 644 .wh..wh.plnk/1.2 x\nf 644 .wh..wh.aufs x\nf 644 a y", "f 644 a y"),
+        // what is set aside is not what is hidden (found by fuzzing)
+        ("f 644 .wh.a x\nf 644 a y\nc 666 a 1:3", "w a"),
+        ("f 644 .wh.a x\nf 644 a y\nf 600 a z", "f 600 a z"),
+        ("f 644 d/.wh.a x\nf 644 d/a y\nc 666 d/a 1:3\nf 644 d/b z", "d 755 d\nw d/a\nf 644 d/b z"),
         // a folder that goes takes its markers along
         ("f 644 d/.wh.a x\nf 644 d y", "f 644 d y"),
         ("f 644 d/.wh..wh..opq x\nl d y\nd 700 d", "d 700 d"),
