@@ -13,6 +13,7 @@ use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
+use crate::oci::source::Source;
 use crate::pull;
 use crate::session::Boxes;
 use crate::store::{Damage, DamagedRecord, Store};
@@ -221,15 +222,26 @@ fn repair(
         images.extend(record.image);
     }
     for manifest in images {
-        let Some((reference, platform)) = source(store, &manifest) else {
+        let Some((origin, platform)) = origin(store, &manifest) else {
             ui.warning(&format!("nobody knows where image {} came from", manifest.short()));
             continue;
         };
-        let named = store.resolve(&reference.to_string())?.is_some();
-        let fetched = fetch(ui, dirs, store, &reference, &platform);
-        if !named {
-            store.remove_ref(&reference.to_string())?;
-        }
+        let fetched = match &origin {
+            Origin::Files(source) => {
+                let progress = ui.pulling(&source.to_string());
+                let imported = pull::import(store, source, &platform, &progress);
+                drop(progress);
+                done(ui, store, imported)
+            }
+            Origin::Registry(reference) => {
+                let named = store.resolve(&reference.to_string())?.is_some();
+                let fetched = fetch(ui, dirs, store, reference, &platform);
+                if !named {
+                    store.remove_ref(&reference.to_string())?;
+                }
+                fetched
+            }
+        };
         for (record, line) in records.iter().zip(&mut report.records) {
             line.repaired |= fetched && record.image == Some(manifest);
         }
@@ -241,24 +253,38 @@ fn repair(
     Ok(())
 }
 
-/// What to ask for to have an image again.
-fn source(store: &Store, manifest: &Digest) -> Option<(Reference, Platform)> {
+/// Where an image can be had again.
+enum Origin {
+    Registry(Reference),
+    Files(Source),
+}
+
+fn origin(store: &Store, manifest: &Digest) -> Option<(Origin, Platform)> {
     let image = store.image(manifest).ok().flatten();
     let platform = image.as_ref().and_then(|image| ImageConfig::parse(&image.config).ok()?.platform());
+    let platform = platform.unwrap_or_else(Platform::host);
     let names = store.refs().unwrap_or_default().into_iter().filter(|(_, of)| of == manifest);
-    let candidates = names.map(|(name, _)| name).chain(image.map(|image| image.source));
-    let reference: Reference = candidates.filter_map(|name| name.parse().ok()).next()?;
-    Some((
-        Reference { tag: None, digest: Some(*manifest), ..reference },
-        platform.unwrap_or_else(Platform::host),
-    ))
+    let mut candidates = image.map(|image| image.source).into_iter().chain(names.map(|(name, _)| name));
+    let origin = candidates.find_map(|name| match Source::read(&name) {
+        Some(source) => source.ok().map(Origin::Files),
+        None => {
+            let reference: Reference = name.parse().ok()?;
+            Some(Origin::Registry(Reference { tag: None, digest: Some(*manifest), ..reference }))
+        }
+    })?;
+    Some((origin, platform))
 }
 
 fn fetch(ui: &Ui, dirs: &Dirs, store: &Store, reference: &Reference, platform: &Platform) -> bool {
     let progress = ui.pulling(&reference.to_string());
     let pulled = pull::pull(store, dirs, pull::Request { reference, platform }, &progress);
     drop(progress);
-    match pulled {
+    done(ui, store, pulled)
+}
+
+/// Whether an image is here again; if not, the user is told why.
+fn done(ui: &Ui, store: &Store, fetched: Result<pull::Pulled, pull::Error>) -> bool {
+    match fetched {
         Ok(_) => super::sync_later(store).is_ok(),
         Err(error) => {
             Error::from(error).report(ui);
