@@ -378,9 +378,13 @@ mod tests {
         d 755 o\nf 644 o/.wh..wh..opq \nf 600 o/x z";
 
     fn made() -> (tempfile::TempDir, Store, Digest) {
+        made_of(LISTING)
+    }
+
+    fn made_of(listing: &str) -> (tempfile::TempDir, Store, Digest) {
         let place = tempfile::tempdir().unwrap();
         let store = Store::open(&place.path().join("store")).unwrap();
-        let tar = layer(LISTING);
+        let tar = layer(listing);
         let hold = store.hold(&mut |_| {}).unwrap();
         let lock = store.lock_layer(&hold, &Digest::of(&tar), &mut |_| {}).unwrap();
         let layer = store.publish_layer(store.unpack_layer(&lock, &tar[..]).unwrap()).unwrap().diff_id;
@@ -456,6 +460,16 @@ mod tests {
             let mode = fs::symlink_metadata(tree.join(path)).unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0, "{path}");
         }
+    }
+
+    #[test]
+    fn what_a_link_passes_by_is_not_made() {
+        let (place, store, layer) = made_of("l a outside/none\nl l a/../b\nf 644 l/x y");
+        let tree = store.layer_tree(&layer);
+        assert_eq!(fs::read(tree.join("outside/b/x")).unwrap(), b"y");
+        assert!(!tree.join("outside/none").exists());
+        assert_eq!(store.verify_layer(&layer, &mut |_| {}), []);
+        drop(place);
     }
 
     #[test]

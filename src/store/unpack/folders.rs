@@ -115,6 +115,8 @@ impl<'a> Folders<'a> {
     fn walk(&mut self, path: &[u8], make: Option<TimeSpec>) -> Result<Option<Id>, Fault> {
         let mut rest = path.to_vec();
         let (mut start, mut at, mut links) = (0, ROOT, 0);
+        // What is missing below `at`; made in the end, for `..` may leave it again.
+        let mut missing: Vec<Vec<u8>> = Vec::new();
         while start < rest.len() {
             let end =
                 rest[start..].iter().position(|byte| *byte == b'/').map_or(rest.len(), |slash| start + slash);
@@ -123,7 +125,13 @@ impl<'a> Folders<'a> {
             match name {
                 b"" | b"." => continue,
                 b".." => {
-                    at = self.node(at).parent;
+                    if missing.pop().is_none() {
+                        at = self.node(at).parent;
+                    }
+                    continue;
+                }
+                _ if !missing.is_empty() => {
+                    missing.push(name.to_vec());
                     continue;
                 }
                 _ => {}
@@ -144,15 +152,16 @@ impl<'a> Folders<'a> {
                     rest = [&target, &b"/"[..], &rest[start..]].concat();
                     start = 0;
                 }
-                Err(error) if error.errno == Errno::ENOENT => match make {
-                    Some(modified) => at = self.make(at, name, modified)?,
-                    None => return Ok(None),
-                },
+                Err(error) if error.errno == Errno::ENOENT => missing.push(name.to_vec()),
                 Err(error) if error.errno == Errno::EINVAL => {
                     return Err(Refusal::NotAFolder(shown(&self.path_of(at, name))).into());
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        for name in missing {
+            let Some(modified) = make else { return Ok(None) };
+            at = self.make(at, &name, modified)?;
         }
         Ok(Some(at))
     }
