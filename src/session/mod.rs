@@ -104,6 +104,14 @@ pub enum Error {
     /// The working directory is not there, or not a folder.
     #[error("there is no folder `{}` in the box", .0.escape_debug())]
     NoFolder(String),
+    /// The working directory is there and can't be gone to.
+    #[error("cannot go to `{}` in the box", .path.escape_debug())]
+    Folder {
+        /// As asked for.
+        path: String,
+        /// Why.
+        source: Errno,
+    },
     /// pid 1 went away in the middle.
     #[error("the box ended while the session ran")]
     Lost,
@@ -177,7 +185,8 @@ impl Error {
             Step::Lookup | Step::Exec => {
                 return Self::NotExecutable { program: asked.program.clone(), source: errno };
             }
-            Step::Folder => return Self::NoFolder(asked.folder.clone()),
+            Step::Folder if errno == Errno::ENOENT => return Self::NoFolder(asked.folder.clone()),
+            Step::Folder => return Self::Folder { path: asked.folder.clone(), source: errno },
             Step::Request => "understand the request",
             Step::Terminal => "make a terminal",
             Step::Identity => "become the user",

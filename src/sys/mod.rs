@@ -28,3 +28,9 @@ pub struct Error {
     /// Why it failed.
     pub errno: Errno,
 }
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        Self::from_raw_os_error(error.errno as i32)
+    }
+}

@@ -87,7 +87,8 @@ pub fn in_background(work: impl FnOnce()) -> nix::Result<()> {
             let null = nix::fcntl::open(c"/dev/null", flags, nix::sys::stat::Mode::empty())?;
             (0..3).try_for_each(|number| duplicate_to(&null, number))
         });
-        if quiet.is_ok() {
+        // nothing of the caller's stays open: not its locks, not its pipes
+        if quiet.is_ok() && close_all_but([]).is_ok() {
             work();
         }
         exit_now(0);

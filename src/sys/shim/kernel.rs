@@ -23,6 +23,7 @@ mod number {
     pub const CHDIR: usize = 80;
     pub const FCNTL: usize = 72;
     pub const FACCESSAT: usize = 269;
+    pub const GETCWD: usize = 79;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -40,6 +41,7 @@ mod number {
     pub const CHDIR: usize = 49;
     pub const FCNTL: usize = 25;
     pub const FACCESSAT: usize = 48;
+    pub const GETCWD: usize = 17;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -119,6 +121,12 @@ pub fn ids() -> (u32, u32) {
 
 pub fn chdir(path: *const c_char) -> Result<usize, i32> {
     checked(call(number::CHDIR, [path as usize, 0, 0, 0]))
+}
+
+/// Whether the working folder lies below the root: a descriptor may lead to one that does not (CVE-2024-21626).
+pub fn is_inside() -> bool {
+    let mut path = [0_u8; 4096];
+    call(number::GETCWD, [path.as_mut_ptr() as usize, path.len(), 0, 0]) > 0 && path[0] == b'/'
 }
 
 pub fn close_on_exec(fd: i32) {

@@ -37,9 +37,16 @@ pub fn start(arguments: &Arguments) -> ! {
     let folders = list(arguments, 3);
     let programs = list(arguments, folders.end);
     let arguments_at = programs.end;
-    let mut folders = folders.filter_map(|at| arguments.pointer(at));
-    if !folders.any(|folder| kernel::chdir(folder).is_ok()) {
-        report(status, STEP_FOLDER, ENOENT);
+    let mut reason = ENOENT;
+    let there = folders.filter_map(|at| arguments.pointer(at)).any(|folder| match kernel::chdir(folder) {
+        Ok(_) => kernel::is_inside(),
+        Err(errno) => {
+            reason = errno;
+            false
+        }
+    });
+    if !there {
+        report(status, STEP_FOLDER, reason);
     }
     let is_shell = arguments.get(arguments_at).is_none();
     let mut worst = ENOENT;
