@@ -12,6 +12,7 @@ mod load;
 mod login;
 mod logout;
 mod ls;
+mod making;
 mod man;
 mod naming;
 mod opening;

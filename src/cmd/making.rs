@@ -1,0 +1,188 @@
+//! What a box stands on: its record, its image and its layers, each made or fetched when it is missing.
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::opening::Opening;
+use crate::cli::PullPolicy;
+use crate::error::Error;
+use crate::oci::config::ImageConfig;
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::Reference;
+use crate::plan::{Image, Origin};
+use crate::profile::PROJECT_FILE;
+use crate::pull;
+use crate::rootfs::{self, ForeignOwner};
+use crate::session::boxes::Defaults;
+use crate::session::{Boxes, Record};
+use crate::store::Store;
+
+/// A box to start, and its lock when this devbox just made it.
+pub(super) struct Made {
+    pub(super) record: Record,
+    pub(super) lock: Option<OwnedFd>,
+}
+
+impl Opening<'_> {
+    /// The box's record: read, or made with the image it needs.
+    pub(super) fn make(&self, boxes: &Boxes) -> Result<Made, Error> {
+        let name = &self.plan.name;
+        let wanted = self.plan.image.to_string();
+        if let Some(record) = boxes.load(name)? {
+            if self.ephemeral {
+                return Err(Error::NotThrowAway(name.clone()));
+            }
+            self.check_project(&record)?;
+            if self.pull == PullPolicy::Always || self.pull == PullPolicy::Newer {
+                self.ui.note(&format!(
+                    "box `{name}` is there and keeps the image it was made from; nothing is fetched"
+                ));
+            }
+            if record.image != wanted {
+                return Err(Error::OtherImage { name: name.clone(), made_from: record.image, wanted });
+            }
+            return Ok(Made { record, lock: None });
+        }
+        let mut record = Record {
+            name: name.clone(),
+            image: wanted,
+            profiles: self.plan.profiles.clone(),
+            project: self.plan.project.clone(),
+            ephemeral: self.ephemeral,
+            user: Some(self.plan.user.to_string()),
+            ids: Some(self.plan.ids.to_string()),
+            ..Record::default()
+        };
+        let store = Store::open(&self.dirs.store())?;
+        // Nothing is removed from the store between the look at its layers and the box's record.
+        let _hold = store.hold(&mut |holder| self.ui.note(&format!("waiting for {holder}")))?;
+        match &self.plan.image {
+            Image::Registry(_) | Image::Files(_) => self.add_image(&store, &mut record)?,
+            Image::Folder(path) => drop(rootfs::folder::lower(path, &self.dirs.boxes())?),
+            Image::Host => {}
+        }
+        boxes.sweep();
+        self.ui.detail(&format!("box `{name}` is made"));
+        let (record, lock) = boxes.create(record)?;
+        Ok(Made { record, lock })
+    }
+
+    /// Folders of the same name give boxes of the same name, and projects must not share one unasked.
+    fn check_project(&self, record: &Record) -> Result<(), Error> {
+        let (Some(theirs), Some(ours)) = (record.profiles.last(), self.plan.profiles.last()) else {
+            return Ok(());
+        };
+        let is_project = |origin: &Origin| origin.name == PROJECT_FILE;
+        // A project that was moved keeps its box.
+        if is_project(theirs)
+            && is_project(ours)
+            && theirs.from != ours.from
+            && Path::new(&theirs.from).exists()
+        {
+            return Err(Error::OtherProject { name: record.name.clone(), file: theirs.from.clone() });
+        }
+        Ok(())
+    }
+
+    fn add_image(&self, store: &Store, record: &mut Record) -> Result<(), Error> {
+        let here = pull::here(store, &record.image, &self.plan.platform.parse()?)?;
+        let fetch = || {
+            let manifest = self.bring(store, &record.image, None)?;
+            store.image(&manifest)?.ok_or_else(|| Error::Vanished(record.image.clone()))
+        };
+        let image = match (self.pull, here) {
+            (PullPolicy::Missing | PullPolicy::Never, Some(image)) => image,
+            (PullPolicy::Never, None) => return Err(Error::NotHere(record.image.clone())),
+            (PullPolicy::Newer, Some(image)) => match fetch() {
+                Err(Error::Pull(error)) => {
+                    self.ui.warning(&format!("{error} ({}); the image that is here is taken", error.why));
+                    image
+                }
+                fetched => fetched?,
+            },
+            (PullPolicy::Missing | PullPolicy::Newer, None) | (PullPolicy::Always, _) => fetch()?,
+        };
+        let config = ImageConfig::parse(&image.config)?;
+        record.manifest = Some(image.manifest_digest);
+        record.layers = image.layers;
+        record.defaults = Defaults {
+            env: config.env,
+            entrypoint: config.entrypoint,
+            cmd: config.cmd,
+            working_dir: config.working_dir,
+            user: config.user,
+        };
+        Ok(())
+    }
+
+    /// Unpacked layers, topmost first. One that is gone, or that a power cut made doubtful, is fetched again: the box
+    /// keeps its layers whatever became of the reference.
+    pub(super) fn lowers(&self, record: &Record) -> Result<Vec<PathBuf>, Error> {
+        if let Image::Folder(path) = &self.plan.image {
+            return Ok(vec![rootfs::folder::lower(path, &self.dirs.boxes())?]);
+        }
+        if record.layers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let store = Store::open(&self.dirs.store())?;
+        if !record.layers.iter().all(|layer| store.has_layer(layer)) {
+            if self.pull == PullPolicy::Never {
+                return Err(Error::NotHere(record.image.clone()));
+            }
+            self.ui.note(&format!("layers of box `{}` are missing; they are fetched again", record.name));
+            self.bring(&store, &record.image, record.manifest)?;
+            if !record.layers.iter().all(|layer| store.has_layer(layer)) {
+                let (name, image) = (record.name.clone(), record.image.clone());
+                return Err(Error::OtherImageNow { name, image });
+            }
+        }
+        // An overlay takes no folder twice, and all of a layer is in the topmost of its kind.
+        let mut seen = HashSet::new();
+        let once = record.layers.iter().rev().filter(|layer| seen.insert(**layer));
+        Ok(once.map(|layer| store.layer_tree(layer)).collect())
+    }
+
+    /// Brings the plan's image, called `name`, into the store; of a registry the one of this `digest`.
+    fn bring(&self, store: &Store, name: &str, digest: Option<Digest>) -> Result<Digest, Error> {
+        let platform: Platform = self.plan.platform.parse()?;
+        let progress = self.ui.pulling(name);
+        let pulled = match &self.plan.image {
+            Image::Files(source) => pull::import(store, source, &platform, &progress)?,
+            _ => {
+                let reference: Reference = name.parse()?;
+                let reference = match digest {
+                    Some(_) => Reference { tag: None, digest, ..reference },
+                    None => reference,
+                };
+                let request = pull::Request { reference: &reference, platform: &platform };
+                pull::pull(store, self.dirs, request, &progress)?
+            }
+        };
+        super::sync_later(store)?;
+        Ok(pulled.manifest_digest)
+    }
+
+    /// Entries that belong to others than root, as the topmost layer that has them says.
+    pub(super) fn owners(&self, record: &Record) -> Result<Vec<ForeignOwner>, Error> {
+        let store = Store::open(&self.dirs.store())?;
+        let mut owners = Vec::new();
+        for (index, layer) in record.layers.iter().enumerate() {
+            let above: Vec<PathBuf> =
+                record.layers[index + 1..].iter().map(|layer| store.layer_tree(layer)).collect();
+            for owner in store.foreign_owners(layer)? {
+                // An entry of a layer above, whiteouts included, is what counts.
+                if !above.iter().any(|tree| tree.join(&owner.path).symlink_metadata().is_ok()) {
+                    owners.push(ForeignOwner {
+                        path: PathBuf::from("/").join(&owner.path),
+                        uid: owner.uid,
+                        gid: owner.gid,
+                        mode: owner.mode,
+                    });
+                }
+            }
+        }
+        Ok(owners)
+    }
+}
