@@ -232,6 +232,37 @@ fn what_others_write_is_loaded() {
     assert_eq!(staging, 0, "what was piped in is gone");
 }
 
+/// umoci ends such a layer with the last file's last byte.
+#[test]
+fn what_umoci_inserts_is_pulled() {
+    needs!(images, umoci);
+    let test = Test::new();
+    layout(&test, "home/work/img", &sample());
+    let image = test.path("home/work/img:v1").display().to_string();
+    let insert = |source: &str, target: &str| {
+        let rootless = (!Uid::current().is_root()).then_some("--rootless");
+        let source = test.path(source).display().to_string();
+        let mut command = vec!["umoci", "insert", "--image", &image];
+        command.extend(rootless);
+        command.extend([&*source, target]);
+        does(&test, &command);
+    };
+    test.write("note", "inserted\n");
+    insert("note", "/srv/note");
+    test.write("folder/one", "1");
+    test.write("folder/two", "22");
+    insert("folder", "/srv/folder");
+    test.devbox(["pull", "oci:img:v1"]).output().ok();
+    test.devbox(["verify"]).output().ok();
+    for layer in fs::read_dir(test.path("data/devbox/store/layers/sha256")).unwrap().flatten() {
+        if let Ok(text) = fs::read_to_string(layer.path().join("tree/srv/note")) {
+            assert_eq!(text, "inserted\n");
+            return;
+        }
+    }
+    panic!("no layer has what was inserted");
+}
+
 #[test]
 fn wrong_input_is_refused_and_leaves_nothing() {
     needs!(images);

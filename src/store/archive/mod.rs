@@ -4,7 +4,8 @@
 //! is known: no record larger than [`limits::METADATA`] is held, no number is believed before its bytes are here,
 //! and where the formats leave a choice we choose as Go's `archive/tar`, the reader of the other engines, so
 //! that a layer means the same everywhere. A PAX size always wins over the header's. An archive may end without
-//! its two zero blocks, as theirs may; whether it is whole is for the digest to say.
+//! its two zero blocks and without the padding of its last body, as theirs may; whether it is whole is for the digest
+//! to say.
 
 use std::io::Read;
 
@@ -223,13 +224,13 @@ impl<R: Read> Archive<R> {
             left -= piece.len() as u64;
             bytes.extend_from_slice(piece);
         }
-        self.stream.skip(size.next_multiple_of(BLOCK as u64) - size)?;
+        self.stream.padding(size.next_multiple_of(BLOCK as u64) - size)?;
         Ok(bytes)
     }
 
     fn skip_body(&mut self) -> Result<(), Error> {
         self.stream.skip(self.left)?;
-        self.stream.skip(self.padding)?;
+        self.stream.padding(self.padding)?;
         (self.left, self.padding) = (0, 0);
         Ok(())
     }

@@ -90,6 +90,12 @@ impl<R: Read> Stream<R> {
         Ok(())
     }
 
+    /// Passes over less than a block of padding; some writers leave it out at the end of the input.
+    pub(super) fn padding(&mut self, count: u64) -> Result<(), Error> {
+        self.fill(count as usize)?;
+        self.skip(count.min((self.end - self.start) as u64))
+    }
+
     /// Reads to the end of the input, and looks at it once more; digest and count of all its bytes.
     pub(super) fn finish(mut self, look: impl FnOnce(&mut R)) -> Result<(Digest, u64), Error> {
         loop {

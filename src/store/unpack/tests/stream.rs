@@ -6,11 +6,11 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::Place;
+use super::{Place, refused, unpacked};
 use crate::oci::digest::Digest;
 use crate::store::Error;
 use crate::store::archive::Archive;
-use crate::store::listing::{append, header, layer};
+use crate::store::listing::{append, append_records, header, layer};
 use crate::store::unpack::Fault;
 use crate::sys;
 
@@ -23,6 +23,23 @@ fn all_bytes_count_to_the_end() {
     let meta = place.unpack(&tar).unwrap();
     assert_eq!((meta.diff_id, meta.tar_bytes), (Digest::of(&tar), tar.len() as u64));
     assert_ne!(meta.diff_id, Digest::of(&short));
+}
+
+/// Go's reader needs no padding after the last body, so some writers leave it out.
+#[test]
+fn the_last_padding_may_be_missing() {
+    let whole = layer("f 644 a x\nf 644 b 0123456789");
+    let end = whole.len() - 1024 - (512 - 10);
+    for padding in [0, 1, 501] {
+        assert_eq!(unpacked(&whole[..end + padding]), "f 644 a x\nf 644 b 0123456789", "{padding}");
+    }
+    assert!(refused(&whole[..end - 1]).contains("the archive is cut off"), "bytes of the file are missing");
+    assert!(refused(&whole[..512 + 200 + 512]).contains("cut off"), "a header is cut");
+    // an entry that records are about must follow them, padding or not
+    let mut tar = layer("f 644 a x");
+    tar.truncate(tar.len() - 1024);
+    append_records(&mut tar, b'x', &[(b"path", b"b")]);
+    assert!(refused(&tar[..tar.len() - 300]).contains("an entry should follow"));
 }
 
 #[test]
