@@ -208,6 +208,31 @@ fn sizes_are_those_of_the_disk() {
 }
 
 #[test]
+fn boxes_do_not_see_what_is_shared() {
+    needs!(boxes, images);
+    let big = "x".repeat(10_000);
+    let image = |name: &str, listing: &str| {
+        Registry::open().push(name, &Image::busybox().layer(listing, Packing::Gzip))
+    };
+    let one = image("dedupe:1", &format!("f 644 srv/a {big}\nf 644 srv/b {big}"));
+    let two = image("dedupe:2", &format!("f 644 srv/c {big}"));
+    let test = Test::new();
+    for reference in [&one, &two] {
+        test.devbox(["pull", "-q", reference]).output().ok();
+    }
+    let linked = || test.devbox(["dedupe", "--format", "json"]).output().ok().json()["linked"].clone();
+    let script = "echo up; sleep 1000";
+    let running = test.devbox(["run", "--image", &one, "--name", "kept", "--", "sh", "-c", script]).spawn();
+    assert!(within(10, || running.stdout.so_far().contains("up")));
+    assert_eq!(linked(), 0, "nothing changes under a running box");
+    test.devbox(["stop", "kept"]).output().ok();
+    assert!(within(10, || linked() == 1));
+    // one file under two names can't be copied
+    test.devbox(["run", "kept", "--", "cp", "/srv/a", "/srv/b"]).output().ok();
+    test.devbox(["verify"]).output().ok();
+}
+
+#[test]
 fn who_waits_says_for_whom() {
     needs!(images);
     let (test, reference) = two_layers("wait:1");

@@ -170,8 +170,9 @@ Examples:
   devbox df --format json";
 
 pub(super) const DEDUPE: &str = "\
-Files of different layers with the same bytes, mode, time of change and attributes become hard links of one. Images and \
-boxes see no difference. It runs with the lowest priority and may be interrupted at any time; removals wait for it.
+Files of different images with the same bytes, mode, time of change and attributes become hard links of one. Two files \
+of one image or box never do, and layers of running boxes are left alone, so all a box can see of it is a higher count of \
+links. It runs with the lowest priority and may be interrupted at any time; removals wait for it.
 
 Examples:
   devbox dedupe

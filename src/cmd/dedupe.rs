@@ -1,12 +1,15 @@
-//! `devbox dedupe`: equal files of different layers share the disk.
+//! `devbox dedupe`: equal files of different images share the disk.
 
 use crate::error::ExitCode;
+use std::os::fd::OwnedFd;
 
 use serde::Serialize;
 
 use crate::cli::{Format, ListArgs};
 use crate::dirs::Dirs;
 use crate::error::Error;
+use crate::oci::digest::Digest;
+use crate::session::{self, Boxes};
 use crate::store::{Deduped, Store};
 use crate::sys::process;
 use crate::ui::{Ui, count, size};
@@ -20,14 +23,18 @@ struct Gained {
 }
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ListArgs) -> Result<ExitCode, Error> {
-    let store = Store::open(&dirs.store())?;
+    let (store, boxes) = (Store::open(&dirs.store())?, Boxes::new(dirs));
     // whatever else there is to do goes first
     process::yield_to_others();
-    let hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
+    let mut waiting = |holder| ui.note(&format!("waiting for {holder}"));
+    let hold = store.hold(&mut waiting)?;
     let total =
         store.layers()?.iter().filter_map(|layer| store.meta(layer).ok()).map(|meta| meta.tally.bytes).sum();
+    let stacks: Vec<_> = standing(&boxes)?.into_iter().map(|(_, layers)| layers).collect();
     let working = ui.working("comparing", total);
-    let Deduped { files, linked, bytes } = store.dedupe(&hold, &mut |bytes| working.advance(bytes))?;
+    let (mut quiet, mut advance) = (|layers: &[_]| quiet(&boxes, layers), |bytes| working.advance(bytes));
+    let Deduped { files, linked, bytes } =
+        store.dedupe(&hold, &stacks, &mut quiet, &mut advance, &mut waiting)?;
     drop(working);
     match args.format {
         Format::Json => ui.json(&Gained { files, linked, bytes })?,
@@ -37,4 +44,16 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ListArgs) -> Result<ExitCode, Err
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// All boxes with the layers they stand on.
+fn standing(boxes: &Boxes) -> Result<Vec<(String, Vec<Digest>)>, session::Error> {
+    let layers = |name: String| Ok(boxes.load(&name)?.map(|record| (name, record.layers)));
+    boxes.names()?.into_iter().filter_map(|name| layers(name).transpose()).collect()
+}
+
+/// The locks of all boxes on some of `layers`; none when one of them runs, or that can't be told.
+fn quiet(boxes: &Boxes, layers: &[Digest]) -> Option<Vec<OwnedFd>> {
+    let of = standing(boxes).ok()?.into_iter().filter(|(_, own)| own.iter().any(|own| layers.contains(own)));
+    of.map(|(name, _)| boxes.try_lock(&name).ok().flatten()).collect()
 }

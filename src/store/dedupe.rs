@@ -1,15 +1,21 @@
-//! Equal files of different layers made one, by hard links.
+//! Equal files of different images made one, by hard links.
 //!
-//! Only files that an image can't tell apart otherwise share an inode: same bytes, mode, time of change and
-//! attributes. Owners stand in the index of each layer and so may differ. A file with several names already stays as
-//! it is, for all its names would have to follow. Each link is made aside and renamed over the other file, so that at
-//! any instant both names have the bytes; a crash leaves at most a name in staging.
+//! Files share an inode only where all else about them is equal too: mode, time of change and attributes. Owners stand
+//! in the index of each layer and so may differ. Two files of one box never do, for programs would take them for one
+//! (`cp a b` fails when both are): not two of a layer, nor of layers that an image or a box stacks. So all that can be
+//! seen in a box is a higher count of links. An image that is pulled later may stack layers that share files already;
+//! they stay as they are.
+//!
+//! An overlay's layers must not change under it, so those of running boxes are left alone, and no box on a layer starts
+//! while a file of it is replaced. A file with several names is never replaced, for all its names would have to follow.
+//! Each link is made aside and renamed over the other file, so that at any instant both names have the bytes; a crash
+//! leaves at most a name in staging.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +24,9 @@ use nix::sys::time::TimeSpec;
 
 use super::access::Access;
 use super::error::{At, Error};
+use super::lock::{Holder, Lock};
 use super::{Hold, Store};
+use crate::oci::digest::Digest;
 use crate::sys::fd;
 
 /// What was gained.
@@ -38,114 +46,239 @@ const SMALLEST: i64 = 4096;
 /// Files of the same size, mode and time of change are candidates.
 type Outside = (i64, u32, i64, i64);
 
+/// Keeps boxes from starting on some layers while the value lives; none when one runs on them.
+pub type Quiet<'a> = dyn FnMut(&[Digest]) -> Option<Vec<OwnedFd>> + 'a;
+
 /// A file of a layer, by the layer's number and its path there.
-struct Candidate {
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
     layer: u32,
     path: Box<[u8]>,
 }
 
+/// A file, by all its names that are known.
+struct Inode {
+    number: u64,
+    names: Vec<Name>,
+    /// How many names it has, known or not.
+    links: u64,
+}
+
+/// A layer that takes part.
+struct Layer {
+    digest: Digest,
+    folder: PathBuf,
+    /// Numbers of the images and boxes that have it.
+    stacks: BTreeSet<usize>,
+}
+
 impl Store {
-    /// Links equal files of all layers that are here; `advance` is told the bytes looked at. May be killed at any time.
+    /// Links equal files of all layers that are here and that nothing stacks on each other: no image, and none of
+    /// `stacks`, the layers of boxes. `advance` is told the bytes looked at. When another run
+    /// is waited for, `waiting` is called once after a second. May be killed at any time.
     ///
     /// Reads only files that have the size, mode and time of another. The memory is some hundred bytes for each file of
     /// at least 4 KiB.
-    pub fn dedupe(&self, _hold: &Hold, advance: &mut dyn FnMut(u64)) -> Result<Deduped, Error> {
+    pub fn dedupe(
+        &self,
+        _hold: &Hold,
+        stacks: &[Vec<Digest>],
+        quiet: &mut Quiet<'_>,
+        advance: &mut dyn FnMut(u64),
+        waiting: &mut dyn FnMut(Holder),
+    ) -> Result<Deduped, Error> {
         let mut done = Deduped::default();
+        // of two at once neither would know what the other links
+        let _alone = Lock::alone(&self.staging().join("dedupe.lock"), waiting)?;
         // or else a power cut could take from a layer on the disk what it now shares with one that is not
         self.sync()?;
         let mut layers = self.layers()?;
         layers.retain(|layer| self.layer_folder(layer).join("durable").exists());
+        layers.retain(|layer| quiet(&[*layer]).is_some());
         layers.sort_unstable();
-        let mut groups: HashMap<Outside, Vec<Candidate>> = HashMap::new();
+        let layers = self.stacked(layers, stacks)?;
+        let mut groups = HashMap::new();
         for (number, layer) in layers.iter().enumerate() {
-            gather(&self.layer_folder(layer), number as u32, &mut groups, &mut done.files)?;
+            gather(&layer.folder, number as u32, &mut groups, &mut done.files)?;
         }
-        groups.retain(|_, group| group.len() > 1);
-        let folders: Vec<_> = layers.iter().map(|layer| self.layer_folder(layer)).collect();
+        let mut groups: Vec<Vec<Inode>> = groups.into_values().map(sorted).collect();
+        groups.retain(|group| may_share(&layers, group));
         // in the order of the disk's folders as far as groups allow, and the same at each run
-        let mut groups: Vec<_> = groups.into_iter().collect();
-        groups.sort_by(|(_, a), (_, b)| (a[0].layer, &a[0].path).cmp(&(b[0].layer, &b[0].path)));
-        let spare = self.staging().join(format!("link-{}", std::process::id()));
-        for (_, group) in groups {
-            link_group(&folders, &group, &spare, &mut done, advance)?;
+        groups.sort_by(|a, b| a[0].names.cmp(&b[0].names));
+        let mut linking = Linking { layers: &layers, staging: &self.staging(), quiet, advance, done };
+        for group in groups {
+            linking.group(&group)?;
         }
-        Ok(done)
+        Ok(linking.done)
+    }
+
+    /// The layers with what has them.
+    fn stacked(&self, layers: Vec<Digest>, boxes: &[Vec<Digest>]) -> Result<Vec<Layer>, Error> {
+        let mut stacks = boxes.to_vec();
+        for manifest in self.manifests()? {
+            stacks.push(self.layers_of(&manifest)?);
+        }
+        let mut of: HashMap<Digest, BTreeSet<usize>> = HashMap::new();
+        for (number, stack) in stacks.iter().enumerate() {
+            for layer in stack {
+                of.entry(*layer).or_default().insert(number);
+            }
+        }
+        let layer = |digest: Digest| {
+            let folder = self.layer_folder(&digest);
+            Layer { digest, folder, stacks: of.remove(&digest).unwrap_or_default() }
+        };
+        Ok(layers.into_iter().map(layer).collect())
     }
 }
 
-/// Links what is equal in a group.
-fn link_group(
-    folders: &[PathBuf],
-    group: &[Candidate],
-    spare: &Path,
-    done: &mut Deduped,
-    advance: &mut dyn FnMut(u64),
-) -> Result<(), Error> {
-    let mut kept: HashMap<u64, usize> = HashMap::new();
-    let hasher = RandomState::new();
-    for (number, candidate) in group.iter().enumerate() {
-        let folder = &folders[candidate.layer as usize];
-        let mut access = Access::new(folder).at("open", folder)?;
-        // gone, or no longer to be read: none of our business here
-        let Ok(file) = access.open(&candidate.path) else { continue };
-        let found = file.metadata().at("look at", folder)?;
-        advance(found.size());
-        let sum = hasher.hash_one((contents(&file).at("read", folder)?, attributes(&file)));
-        let Some(&first) = kept.get(&sum) else {
-            kept.insert(sum, number);
-            continue;
-        };
-        let other = &group[first];
-        let there = &folders[other.layer as usize];
-        let Ok(master) = Access::new(there).at("open", there)?.open(&other.path) else { continue };
-        let same = master.metadata().at("look at", there)?.ino() == found.ino();
-        if same || found.nlink() > 1 || !equal(&master, &file).at("read", folder)? {
-            continue;
-        }
-        match replace(&master, &mut access, &candidate.path, spare) {
-            Ok(()) => {
-                done.linked += 1;
-                done.bytes += found.blocks() * 512;
+/// The files of a group, first those whose names can't follow another's.
+fn sorted(group: BTreeMap<u64, Inode>) -> Vec<Inode> {
+    let mut group: Vec<Inode> = group.into_values().collect();
+    group.sort_by(|a, b| b.names.len().cmp(&a.names.len()).then_with(|| a.names.cmp(&b.names)));
+    group
+}
+
+/// Whether no box can see both layers.
+fn apart(layers: &[Layer], one: u32, other: u32) -> bool {
+    one != other && layers[one as usize].stacks.is_disjoint(&layers[other as usize].stacks)
+}
+
+/// Whether reading the files may lead to anything.
+fn may_share(layers: &[Layer], group: &[Inode]) -> bool {
+    let of: BTreeSet<u32> = group.iter().flat_map(|inode| &inode.names).map(|name| name.layer).collect();
+    group.len() > 1 && of.iter().any(|one| of.iter().any(|other| apart(layers, *one, *other)))
+}
+
+/// A file others may become links of, and the layers its names are in.
+struct Master<'a> {
+    inode: &'a Inode,
+    layers: Vec<u32>,
+}
+
+struct Linking<'a> {
+    layers: &'a [Layer],
+    staging: &'a Path,
+    quiet: &'a mut Quiet<'a>,
+    advance: &'a mut dyn FnMut(u64),
+    done: Deduped,
+}
+
+impl Linking<'_> {
+    /// Links what is equal in a group.
+    fn group(&mut self, group: &[Inode]) -> Result<(), Error> {
+        let mut masters: HashMap<u64, Vec<Master<'_>>> = HashMap::new();
+        let hasher = RandomState::new();
+        for inode in group {
+            let name = &inode.names[0];
+            let folder = &self.layers[name.layer as usize].folder;
+            let mut access = Access::new(folder).at("open", folder)?;
+            let Some(file) = open(&mut access, inode).at("look at", folder)? else { continue };
+            (self.advance)(file.metadata().at("look at", folder)?.size());
+            let sum = hasher.hash_one((contents(&file).at("read", folder)?, attributes(&file)));
+            let masters = masters.entry(sum).or_default();
+            if inode.links == 1 && self.join(masters, inode, &file, &mut access)? {
+                continue;
             }
-            // as many names as the file system allows: the next begins anew
-            Err(error) if error.errno == Errno::EMLINK => {
-                kept.insert(sum, number);
+            // a name that is not known may be one of another layer
+            if inode.links == inode.names.len() as u64 {
+                masters.push(Master { inode, layers: inode.names.iter().map(|name| name.layer).collect() });
             }
-            Err(error) => return Err(error).at("link", folder),
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Makes a file a link of the first master it can be one of; false when it stays a file of its own.
+    fn join(
+        &mut self,
+        masters: &mut [Master<'_>],
+        inode: &Inode,
+        file: &File,
+        access: &mut Access,
+    ) -> Result<bool, Error> {
+        let Name { layer, path } = &inode.names[0];
+        let layers = self.layers;
+        let own = &layers[*layer as usize];
+        for master in masters {
+            if !master.layers.iter().all(|other| apart(layers, *other, *layer)) {
+                continue;
+            }
+            let there = &layers[master.inode.names[0].layer as usize];
+            let mut beside = Access::new(&there.folder).at("open", &there.folder)?;
+            let Some(other) = open(&mut beside, master.inode).at("look at", &there.folder)? else { continue };
+            if !equal(&other, file).at("read", &own.folder)? {
+                continue;
+            }
+            let mut all: Vec<Digest> =
+                master.layers.iter().map(|layer| layers[*layer as usize].digest).collect();
+            all.push(own.digest);
+            let Some(_quiet) = (self.quiet)(&all) else { continue };
+            let found = file.metadata().at("look at", &own.folder)?;
+            match replace(&other, access, path, self.staging) {
+                Ok(()) => {
+                    master.layers.push(*layer);
+                    self.done.linked += 1;
+                    self.done.bytes += found.blocks() * 512;
+                    return Ok(true);
+                }
+                // as many names as the file system allows: the next begins anew
+                Err(error) if error.errno == Errno::EMLINK => {}
+                Err(error) => return Err(error).at("link", &own.folder),
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Opens a file by its first name; none when it is gone, another, or no longer to be read: none of our business here.
+fn open(access: &mut Access, inode: &Inode) -> io::Result<Option<File>> {
+    let Ok(file) = access.open(&inode.names[0].path) else { return Ok(None) };
+    let found = file.metadata()?;
+    Ok((found.is_file() && found.ino() == inode.number).then_some(file))
 }
 
 /// Puts `master` in the place of the file at `path`; the time of the folder stays.
-fn replace(master: &File, access: &mut Access, path: &[u8], spare: &Path) -> Result<(), crate::sys::Error> {
-    fd::link_handle(master.as_fd(), spare)?;
-    let (folder, name) = access.parent(path)?;
-    let time = fd::stat_at(folder.as_fd(), b".")?;
-    let mode = fd::mode(folder.as_fd())?;
-    let closed = mode & 0o200 == 0;
-    let moved = (|| {
+fn replace(master: &File, access: &mut Access, path: &[u8], staging: &Path) -> Result<(), crate::sys::Error> {
+    let spare = spare(master, staging)?;
+    let replaced = (|| {
+        let (folder, name) = access.parent(path)?;
+        let time = fd::stat_at(folder.as_fd(), b".")?;
+        let mode = fd::mode(folder.as_fd())?;
+        let closed = mode & 0o200 == 0;
         if closed {
             fd::fchmod(folder.as_fd(), mode | 0o200)?;
         }
-        fd::rename_to(spare, folder.as_fd(), name)
+        let moved = fd::rename_to(&spare, folder.as_fd(), name);
+        if closed {
+            let _ = fd::fchmod(folder.as_fd(), mode);
+        }
+        moved?;
+        fd::futimens(folder.as_fd(), &TimeSpec::new(time.st_mtime, time.st_mtime_nsec))
     })();
-    if closed {
-        let _ = fd::fchmod(folder.as_fd(), mode);
-    }
-    if moved.is_err() {
+    if replaced.is_err() {
         // what can't be removed now is swept later
-        let _ = std::fs::remove_file(spare);
+        let _ = std::fs::remove_file(&spare);
     }
-    moved?;
-    fd::futimens(folder.as_fd(), &TimeSpec::new(time.st_mtime, time.st_mtime_nsec))
+    replaced
+}
+
+/// One more name of `master`, which nobody else has.
+fn spare(master: &File, staging: &Path) -> Result<PathBuf, crate::sys::Error> {
+    let mut number = 0;
+    loop {
+        let path = staging.join(format!("link-{}-{number}", std::process::id()));
+        match fd::link_handle(master.as_fd(), &path) {
+            Err(error) if error.errno == Errno::EEXIST => number += 1,
+            linked => return linked.map(|()| path),
+        }
+    }
 }
 
 /// Adds the files of a layer.
 fn gather(
     folder: &Path,
     layer: u32,
-    groups: &mut HashMap<Outside, Vec<Candidate>>,
+    groups: &mut HashMap<Outside, BTreeMap<u64, Inode>>,
     files: &mut u64,
 ) -> Result<(), Error> {
     let mut access = Access::new(folder).at("open", folder)?;
@@ -162,7 +295,10 @@ fn gather(
                     *files += 1;
                     if found.st_size >= SMALLEST {
                         let outside = (found.st_size, found.st_mode, found.st_mtime, found.st_mtime_nsec);
-                        groups.entry(outside).or_default().push(Candidate { layer, path: below.into() });
+                        let new = || Inode { number: found.st_ino, names: Vec::new(), links: found.st_nlink };
+                        let group = groups.entry(outside).or_default();
+                        let inode = group.entry(found.st_ino).or_insert_with(new);
+                        inode.names.push(Name { layer, path: below.into() });
                     }
                 }
                 _ => {}
@@ -217,7 +353,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::oci::digest::Digest;
+    use crate::store::Image;
     use crate::store::listing::layer;
 
     #[test]
@@ -225,11 +361,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let store = Store::open(&place.path().join("store")).unwrap();
         let hold = store.hold(&mut |_| {}).unwrap();
-        let add = |listing: &str| {
-            let tar = layer(listing);
-            let lock = store.lock_layer(&hold, &Digest::of(&tar), &mut |_| {}).unwrap();
-            store.publish_layer(store.unpack_layer(&lock, &tar[..]).unwrap()).unwrap().diff_id
-        };
+        let add = |listing: &str| add(&store, &hold, listing);
         let (big, other) = ("x".repeat(10_000), "y".repeat(10_000));
         let one = add(&format!(
             "f 644 same {big}\nf 0 closed {other}\nf 600 mode {big}\nf 644 time {big} | mtime=7\nf 644 small x\n\
@@ -243,7 +375,11 @@ mod tests {
             .map(|name| fs::symlink_metadata(store.layer_tree(&two).join(name)).unwrap())
             .map(|found| (found.mode(), found.mtime()))
             .into();
-        let done = store.dedupe(&hold, &mut |_| {}).unwrap();
+        // what a killed run of the same process id left
+        let left =
+            ["link-PID", "link-PID-0"].map(|name| name.replace("PID", &std::process::id().to_string()));
+        left.iter().for_each(|name| fs::write(store.staging().join(name), "").unwrap());
+        let done = dedupe(&store, &hold, &[], &[]);
         assert_eq!(done.linked, 2, "{done:?}");
         assert!(done.bytes >= 20_000, "{done:?}");
         let inode = |layer: &Digest, name: &str| {
@@ -268,6 +404,54 @@ mod tests {
         for layer in [&one, &two] {
             assert_eq!(store.verify_layer(layer, &mut |_| {}), []);
         }
-        assert_eq!(store.dedupe(&hold, &mut |_| {}).unwrap().linked, 0, "once is enough");
+        assert_eq!(dedupe(&store, &hold, &[], &[]).linked, 0, "once is enough");
+    }
+
+    #[test]
+    fn no_box_sees_one_file_for_two() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(&place.path().join("store")).unwrap();
+        let hold = store.hold(&mut |_| {}).unwrap();
+        let big = "x".repeat(10_000);
+        let [a, b, c, d, running] = ["a", "b", "c", "d", "running"]
+            .map(|name| add(&store, &hold, &format!("f 644 {name} {big}\nf 644 {name}-too {big}")));
+        let (manifest, config) = (b"{}".to_vec(), b"{ }".to_vec());
+        let image = Image {
+            manifest_digest: Digest::of(&manifest),
+            config_digest: Digest::of(&config),
+            manifest,
+            config,
+            layers: vec![a, b],
+            source: "x:1".into(),
+        };
+        store.put_image(&hold, &image).unwrap();
+        let inodes = |layer: &Digest, name: &str| {
+            [name.to_owned(), format!("{name}-too")]
+                .map(|name| fs::symlink_metadata(store.layer_tree(layer).join(name)).unwrap().ino())
+        };
+        let of_running = inodes(&running, "running");
+        // one of the image and one of the box make a pair
+        assert_eq!(dedupe(&store, &hold, &[vec![c, d]], &[running]).linked, 4);
+        let seen = [(a, "a"), (b, "b"), (c, "c"), (d, "d")].map(|(layer, name)| inodes(&layer, name));
+        assert!(seen.iter().all(|[one, too]| one != too), "of one layer: {seen:?}");
+        for (one, other) in [(0, 1), (2, 3)] {
+            assert!(seen[one].iter().all(|inode| !seen[other].contains(inode)), "stacked: {seen:?}");
+        }
+        assert_eq!(inodes(&running, "running"), of_running);
+        // who shares with one shares with all that one shares with already
+        assert_eq!(dedupe(&store, &hold, &[vec![c, d], vec![running, d]], &[]).linked, 2);
+        assert!(inodes(&running, "running").iter().all(|inode| !seen[3].contains(inode)));
+    }
+
+    fn add(store: &Store, hold: &Hold, listing: &str) -> Digest {
+        let tar = layer(listing);
+        let lock = store.lock_layer(hold, &Digest::of(&tar), &mut |_| {}).unwrap();
+        store.publish_layer(store.unpack_layer(&lock, &tar[..]).unwrap()).unwrap().diff_id
+    }
+
+    fn dedupe(store: &Store, hold: &Hold, stacks: &[Vec<Digest>], running: &[Digest]) -> Deduped {
+        let mut quiet =
+            |layers: &[Digest]| layers.iter().all(|layer| !running.contains(layer)).then(Vec::new);
+        store.dedupe(hold, stacks, &mut quiet, &mut |_| {}, &mut |_| {}).unwrap()
     }
 }

@@ -56,7 +56,7 @@ mod usage;
 mod verify;
 
 pub use collect::{Alone, InUse, Removed, Target};
-pub use dedupe::Deduped;
+pub use dedupe::{Deduped, Quiet};
 pub use error::{Error, Refusal};
 pub use image::{Image, ImageEntry};
 pub use index::Owner;
