@@ -238,9 +238,18 @@ fn who_waits_says_for_whom() {
     let (test, reference) = two_layers("wait:1");
     let lock = fs::File::options().read(true).write(true).open(test.path("data/devbox/store/lock")).unwrap();
     lock.lock().unwrap();
-    fs::write(test.path("data/devbox/store/lock"), "4711\ndevbox rmi\n").unwrap();
+    let holder = |pid: u32| {
+        fs::write(test.path("data/devbox/store/lock"), format!("{pid}\ndevbox rmi\n")).unwrap();
+    };
+    // one that is gone, for no process has so high a number
+    holder(4_194_305);
+    let waiting = test.devbox(["prune"]).spawn();
+    assert!(within(10, || waiting.stderr.so_far().contains("waiting for another process")));
+    let pid = std::process::id();
+    holder(pid);
     let waiting = test.devbox(["rmi", &reference]).spawn();
-    assert!(within(10, || waiting.stderr.so_far().contains("waiting for `devbox rmi` (process 4711)")));
+    let shown = format!("waiting for `devbox rmi` (process {pid})");
+    assert!(within(10, || waiting.stderr.so_far().contains(&shown)));
     drop(lock);
     waiting.wait().ok();
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use super::error::{At, Error};
 
@@ -142,14 +144,21 @@ fn own_name() -> Vec<u8> {
     format!("{}\n{}\n", std::process::id(), command.join(" ")).into_bytes()
 }
 
+/// Whether there is such a process of the caller's.
+fn is_ours(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| pid > 0 && kill(Pid::from_raw(pid), None).is_ok())
+}
+
 fn holder(mut file: &File) -> Holder {
     use std::io::Read;
     let mut text = String::new();
     let _ = file.rewind().and_then(|()| file.take(4096).read_to_string(&mut text));
     let mut lines = text.lines();
-    Holder {
-        pid: lines.next().and_then(|pid| pid.parse().ok()),
-        command: lines.next().unwrap_or_default().chars().take(200).collect(),
+    let pid: Option<u32> = lines.next().and_then(|pid| pid.parse().ok());
+    match pid.filter(|pid| is_ours(*pid)) {
+        // the last to share the lock had given it back: the others did not write their names
+        None => Holder { pid: None, command: String::new() },
+        pid => Holder { pid, command: lines.next().unwrap_or_default().chars().take(200).collect() },
     }
 }
 
@@ -177,6 +186,21 @@ mod tests {
         });
         assert!(told.try_recv().is_err(), "once is enough");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn who_is_gone_is_not_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let one = Lock::shared(&path, &mut |_| {}).unwrap();
+        let file = || File::open(&path).unwrap();
+        assert_eq!(holder(&file()).pid, Some(std::process::id()));
+        // the first is one more than there can be
+        for gone in ["4194305", "0", "-1", "4294967295", "junk"] {
+            fs::write(&path, format!("{gone}\ndevbox pull\n")).unwrap();
+            assert_eq!(holder(&file()).to_string(), "another process", "{gone}");
+        }
+        drop(one);
     }
 
     #[test]
