@@ -3,8 +3,9 @@
 //! `DEVBOX_CRASHES` says how many commands are killed at random instants (16), `DEVBOX_CRASH_SEED` repeats a run.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
@@ -51,9 +52,14 @@ fn a_killed_rm_can_be_done_again() {
 struct World {
     test: Test,
     reference: String,
+    /// An image with many files of the first.
+    twin: String,
     /// Among the arguments of what runs in the box.
     marker: String,
 }
+
+/// Equal files of the two images.
+const TWINS: usize = 300;
 
 /// What is killed.
 const VERBS: [&str; 9] = ["pull", "run", "rm", "rmi", "prune", "repair", "dedupe", "run-new", "pull-again"];
@@ -69,7 +75,31 @@ impl World {
             .layer(&big, Packing::Zstd)
             .layer("f 644 srv/.wh.0 \nf 644 srv/last fine\\n", Packing::Plain);
         let reference = Registry::open().push("crash:1", &image);
-        Self { test: Test::of_image(&reference), reference, marker: format!("6{}", std::process::id()) }
+        // folders that nobody may write in, and that nobody may enter
+        let equal: String = (0..TWINS)
+            .map(|number| {
+                format!("f 644 srv/{}/{number} {number}{block}\n", ["free", "555", "0"][number % 3])
+            })
+            .collect();
+        let twin = Image::busybox().layer(&format!("d 555 srv/555\nd 0 srv/0\n{equal}"), Packing::Gzip);
+        let twin = Registry::open().push("crash:2", &twin);
+        let marker = format!("6{}", std::process::id());
+        Self { test: Test::of_image(&reference), reference, twin, marker }
+    }
+
+    /// How many files of the twin's layer are links of others; to be asked of a store that was just verified.
+    fn shared(&self) -> usize {
+        let layers = fs::read_dir(self.test.path("data/devbox/store/layers/sha256")).unwrap().flatten();
+        let layer = layers.map(|layer| layer.path().join("tree/srv")).find(|srv| srv.join("555").exists());
+        let mut shared = 0;
+        for folder in ["free", "555", "0"].map(|name| layer.as_ref().unwrap().join(name)) {
+            let mode = fs::metadata(&folder).unwrap().permissions();
+            fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
+            let files = fs::read_dir(&folder).unwrap().flatten();
+            shared += files.filter(|file| file.metadata().unwrap().nlink() > 1).count();
+            fs::set_permissions(&folder, mode).unwrap();
+        }
+        shared
     }
 
     /// Brings about what the verb is for.
@@ -85,9 +115,14 @@ impl World {
                     .sh("for i in $(seq 200); do mkdir -p /many/$i; echo x >/many/$i/f; done; chmod 0 /many")
                     .ok();
             }
-            "rmi" | "prune" | "dedupe" => {
+            "rmi" | "prune" => {
                 gone();
                 self.test.devbox(["pull", &self.reference]).output().ok();
+            }
+            "dedupe" => {
+                gone();
+                self.test.devbox(["pull", &self.reference]).output().ok();
+                self.test.devbox(["pull", &self.twin]).output().ok();
             }
             "repair" => {
                 self.test.devbox(["pull", &self.reference]).output().ok();
@@ -193,8 +228,13 @@ fn killed_at_any_instant_the_next_command_works() {
         whole.insert(verb, start.elapsed());
         drop(call);
         world.check(&format!("{verb}, whole"));
+        if verb == "dedupe" {
+            assert_eq!(world.shared(), TWINS);
+        }
     }
     let mut counts: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+    // by a `dedupe` that was killed over it
+    let mut shared = Vec::new();
     for round in 0..kills {
         let verb = VERBS[round as usize % VERBS.len()];
         world.prepare(verb);
@@ -211,10 +251,16 @@ fn killed_at_any_instant_the_next_command_works() {
         }
         assert!(call.ended(Duration::from_secs(10)).is_some());
         world.check(&format!("{verb}, killed after {instant:?} (round {round}, seed {seed})"));
+        if verb == "dedupe" {
+            shared.push(world.shared());
+        }
     }
     let line: Vec<String> =
         counts.iter().map(|(verb, (killed, ended))| format!("{verb} {killed}+{ended}")).collect();
     // past the test runner, which keeps what tests print
-    let said = format!("crashes: {kills}, seed {seed}; killed + ended before: {}\n", line.join(", "));
+    let said = format!(
+        "crashes: {kills}, seed {seed}; killed + ended before: {}; links after dedupe: {shared:?}\n",
+        line.join(", ")
+    );
     std::io::stderr().write_all(said.as_bytes()).unwrap();
 }

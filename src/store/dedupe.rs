@@ -9,7 +9,7 @@
 //! An overlay's layers must not change under it, so those of running boxes are left alone, and no box on a layer starts
 //! while a file of it is replaced. A file with several names is never replaced, for all its names would have to follow.
 //! Each link is made aside and renamed over the other file, so that at any instant both names have the bytes; a crash
-//! leaves at most a name in staging.
+//! leaves at most a name in staging, rights that [`super::access`] lends, and a folder's new time of change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
