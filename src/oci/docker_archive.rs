@@ -43,6 +43,9 @@ pub enum Error {
     /// A name that is none.
     #[error("an image in it is called `{}`, which is no reference", .0.escape_debug())]
     Name(String),
+    /// A name that says nothing but a digest.
+    #[error("an image in it is called `{}`, by a digest and no tag", .0.escape_debug())]
+    NoTag(String),
 }
 
 /// Reads `manifest.json`.
@@ -83,8 +86,11 @@ pub fn add_names(images: &mut [ArchivedImage], bytes: &[u8]) -> Result<(), Error
     Ok(())
 }
 
+/// A name of the archive, without its digest: nothing in here proves one.
 fn reference(name: &str) -> Result<Reference, Error> {
-    name.parse().map_err(|_| Error::Name(name.chars().take(200).collect()))
+    let shown = || name.chars().take(200).collect();
+    let reference: Reference = name.parse().map_err(|_| Error::Name(shown()))?;
+    reference.without_digest().ok_or_else(|| Error::NoTag(shown()))
 }
 
 #[cfg(test)]
@@ -116,6 +122,7 @@ mod tests {
             r#"[{"Config":"a","Config":"b"}]"#.into(),
             r#"[{"Config":"a","RepoTags":["../x"]}]"#.into(),
             r#"[{"Config":"a","RepoTags":["\u001b[31m"]}]"#.into(),
+            format!(r#"[{{"Config":"a","RepoTags":["x.example/a@sha256:{}"]}}]"#, "a".repeat(64)),
             format!(r#"[{{"Config":"a","Layers":[{many}]}}]"#),
         ] {
             assert!(parse_manifest(bad.as_bytes()).is_err(), "{bad:.60}");

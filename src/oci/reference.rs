@@ -58,6 +58,11 @@ impl Reference {
         text.parse()
     }
 
+    /// Its name alone, for where nothing proves the digest; `None` when no tag is left.
+    pub fn without_digest(self) -> Option<Self> {
+        self.tag.is_some().then_some(Self { digest: None, ..self })
+    }
+
     /// The registry's host without its port, brackets of an IPv6 address removed.
     pub fn host(&self) -> &str {
         if let Some(rest) = self.registry.strip_prefix('[') {

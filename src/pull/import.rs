@@ -173,10 +173,13 @@ fn wanted_of_docker(archive: &DockerArchive, fallback: Option<&str>) -> Wanted {
     archive.images.iter().map(names).enumerate().collect()
 }
 
-/// The reference an image's name in a layout comes to. A bare tag says no repository: then it is `fallback`'s.
+/// The reference an image's name in a layout comes to. A bare tag says no repository: then it is `fallback`'s. A
+/// digest in it is nobody's word but the file's, and is left out.
 fn called(name: Option<&str>, fallback: Option<&str>) -> Option<String> {
     let tag = match name {
-        Some(name) if name.contains(['/', ':']) => return Some(name.parse::<Reference>().ok()?.to_string()),
+        Some(name) if name.contains(['/', ':']) => {
+            return Some(name.parse::<Reference>().ok()?.without_digest()?.to_string());
+        }
         Some(tag) => tag,
         None => "latest",
     };

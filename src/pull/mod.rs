@@ -219,12 +219,16 @@ fn keep(
     Ok(done.pulled(image.manifest_digest))
 }
 
-/// The image `name` stands for, if it is here whole and for the platform.
+/// The image `name` stands for, if it is here whole and for the platform. One that a digest in the name denies is
+/// not it, whoever gave it that name.
 fn known(store: &Store, name: &str, platform: &Platform) -> Result<Option<(Image, ImageConfig)>, Why> {
-    Ok(match store.resolve(name)? {
-        Some(manifest) => complete(store, &manifest)?.filter(|(_, config)| suits(config, platform).is_ok()),
-        None => None,
-    })
+    let Some(manifest) = store.resolve(name)? else { return Ok(None) };
+    let wanted = name.parse::<Reference>().ok().and_then(|reference| reference.digest);
+    let is_it = |image: &Image| {
+        wanted.is_none_or(|wanted| wanted == image.manifest_digest || Some(wanted) == top_digest(image))
+    };
+    let found = complete(store, &manifest)?;
+    Ok(found.filter(|(image, config)| is_it(image) && suits(config, platform).is_ok()))
 }
 
 /// The image of a manifest or an index with this digest, by whatever name it is here.

@@ -194,6 +194,24 @@ fn the_whole_way_and_again() {
 }
 
 #[test]
+fn a_digest_decides_not_a_name() {
+    let (good, evil) = (Sample::new(&[("a", 10)]), Sample::new(&[("b", 10)]));
+    let fakes = [&good, &evil].map(|sample| sample.clone().serve());
+    let place = Place::new();
+    let planted = place.pull(&format!("{}/x:1", fakes[1].address)).unwrap().manifest_digest;
+    let wanted = Digest::of(good.manifest.as_bytes());
+    let pinned = format!("{}/x:1@{wanted}", fakes[0].address);
+    let hold = place.store.hold(&mut |_| {}).unwrap();
+    place.store.set_ref(&hold, &pinned, &planted).unwrap();
+    drop(hold);
+    let here = || super::here(&place.store, &pinned, &"linux/amd64".parse().unwrap()).unwrap();
+    assert_eq!(here(), None);
+    let pulled = place.pull(&pinned).unwrap();
+    assert_eq!((pulled.manifest_digest, pulled.unchanged), (wanted, false));
+    assert_eq!(here().unwrap().manifest_digest, wanted);
+}
+
+#[test]
 fn through_an_index() {
     let (here, there) = (Sample::new(&[("a", 5)]), Sample::new(&[("a", 5), ("b", 6)]).on("arm64"));
     let entry = |sample: &Sample, platform: &str| {

@@ -164,12 +164,17 @@ fn save_one<W: Write>(
         let written = writer.blob(&digest, bytes.len() as u64, &bytes[..]);
         written.map_err(|error| of_write(error, digest))?;
     }
-    let annotations = match &outgoing.name {
-        Some(name) => [REF_NAME, IMAGE_NAME].map(|key| (key.to_owned(), name.to_string())).into(),
-        None => BTreeMap::new(),
-    };
+    let annotations = annotations(outgoing.name.clone());
     let media_type = manifest::media_type(&manifest)?;
     Ok((Descriptor { media_type, digest, size, platform: None, annotations }, repacked))
+}
+
+/// What tells an image's name. Its digest stays out: packed anew, the image has another one.
+fn annotations(name: Option<Reference>) -> BTreeMap<String, String> {
+    match name.and_then(Reference::without_digest) {
+        Some(name) => [REF_NAME, IMAGE_NAME].map(|key| (key.to_owned(), name.to_string())).into(),
+        None => BTreeMap::new(),
+    }
 }
 
 impl Outgoing<'_> {
@@ -206,5 +211,25 @@ fn of_blob(error: BlobError, layer: Digest) -> Why {
     match error {
         BlobError::Upload(error) => Why::Upload(error),
         BlobError::Blob(error) => Why::of_bytes(error, layer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_saved_without_their_digests() {
+        let digest = Digest::of(b"");
+        let told = |name: Option<&str>| annotations(name.map(|name| name.parse().unwrap()));
+        for name in ["x.example/a:1".to_owned(), format!("x.example/a:1@{digest}")] {
+            assert_eq!(
+                told(Some(&name)),
+                [REF_NAME, IMAGE_NAME].map(|key| (key.to_owned(), "x.example/a:1".to_owned())).into()
+            );
+        }
+        for name in [None, Some(&*format!("x.example/a@{digest}"))] {
+            assert!(told(name).is_empty(), "{name:?}");
+        }
     }
 }

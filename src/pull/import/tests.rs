@@ -246,6 +246,9 @@ fn names_of_what_is_loaded() {
         (&samples[0], &annotated(&[(REF_NAME, "x.example/a:1")])),
         (&samples[1], &annotated(&[(REF_NAME, "x.example/b:1")])),
     ]));
+    // whatever digest a file gives a name, it proves nothing
+    let digest = Digest::of(b"trusted");
+    let (pinned, untagged) = (format!("x.example/a:1@{digest}"), format!("x.example/a@{digest}"));
     for (bytes, name, fallback, expected) in [
         (one(&[(REF_NAME, "docker.io/library/a:1")]), None, None, "docker.io/library/a:1"),
         (one(&[(REF_NAME, "1"), (IMAGE_NAME, "docker.io/library/a:1")]), None, None, "docker.io/library/a:1"),
@@ -254,6 +257,10 @@ fn names_of_what_is_loaded() {
         (one(&[]), None, Some("file"), "localhost/file:latest"),
         (one(&[]), None, None, "the image in it has no name"),
         (one(&[(REF_NAME, "../../x:1")]), None, None, "the image in it has no name"),
+        (one(&[(REF_NAME, &pinned)]), None, None, "x.example/a:1"),
+        (one(&[(IMAGE_NAME, &untagged)]), None, Some("file"), "the image in it has no name"),
+        (one(&[(IMAGE_NAME, &untagged)]), Some("b:2"), None, "docker.io/library/b:2"),
+        (archive(&docker(&samples[0], &format!(r#"["{pinned}"]"#))), None, None, "x.example/a:1"),
         (two.clone(), None, None, "x.example/a:1 x.example/b:1"),
         (two, Some("a:1"), None, "there are 2 images in it, and one name"),
         (
