@@ -57,7 +57,8 @@ impl Tries {
 
     /// How long to wait before going on, `got` bytes having come until `fault`; the fault when there is no use.
     pub(super) fn after(&mut self, fault: Fault, got: u64) -> Result<(String, Duration), Fault> {
-        if got - self.since >= Self::PROGRESS {
+        // what a registry says it has can become less
+        if got.saturating_sub(self.since) >= Self::PROGRESS {
             *self = Self { failed: 0, since: got };
         }
         let pause = fault.retry_after().and_then(|wanted| pause(wanted, self.failed));
@@ -115,6 +116,9 @@ mod tests {
         for step in 1..20 {
             assert!(tries.after(cut(0), step * Tries::PROGRESS).is_ok());
         }
+        let mut tries = Tries::default();
+        let went = [8, 5, 3, 1].map(|got| tries.after(cut(0), got * Tries::PROGRESS).is_ok());
+        assert_eq!(went, [true, true, true, false], "backwards is no progress");
         assert!(matches!(Tries::default().after(Fault::WrongPart, 0), Err(Fault::WrongPart)));
     }
 }
