@@ -159,7 +159,7 @@ impl Http {
     }
 
     /// Takes the road that is known to be right, else one after the other.
-    async fn travel(
+    pub(super) async fn travel(
         &self,
         method: Method,
         path: &str,

@@ -134,14 +134,11 @@ impl Registry {
 impl Push<'_> {
     /// Whether the repository has this blob.
     pub fn has(&self, digest: &Digest) -> Result<bool, UploadError> {
-        let asked = self.send(
-            Method::HEAD,
-            self.url(&format!("blobs/{digest}")),
-            HeaderMap::new(),
-            Bytes::new(),
-            None,
-        );
-        match asked {
+        let http = &self.registry.http;
+        let path = format!("{}/blobs/{digest}", http.location().repository);
+        // the blob may lie in storage elsewhere, where we are led
+        let asked = async { http.travel(Method::HEAD, &path, &HeaderMap::new(), Some(&http.scope())).await };
+        match self.registry.network.handle.block_on(asked) {
             Ok(_) => Ok(true),
             Err(Fault::NotFound(_)) => Ok(false),
             Err(fault) => Err(self.failed(&digest.to_string(), fault)),
@@ -267,16 +264,7 @@ impl Push<'_> {
             note(&text);
             thread::sleep(pause);
             // the answer may be what was lost
-            if self
-                .send(
-                    Method::HEAD,
-                    self.url(&format!("blobs/{digest}")),
-                    HeaderMap::new(),
-                    Bytes::new(),
-                    None,
-                )
-                .is_ok()
-            {
+            if self.has(digest).is_ok_and(|there| there) {
                 return Ok(());
             }
         }
@@ -365,6 +353,11 @@ impl Http {
         Url::parse(&url).map_err(cause)
     }
 
+    /// What it takes to send.
+    fn scope(&self) -> String {
+        format!("repository:{}:pull,push", self.location().repository)
+    }
+
     /// Sends one request with a body. When the registry asks back who we are, tells it and sends it again; what lies
     /// elsewhere learns nothing of that.
     async fn submit(
@@ -384,7 +377,7 @@ impl Http {
         let shown = self.authorization().clone();
         let mut response = send(&shown).await?;
         if response.status() == StatusCode::UNAUTHORIZED && own {
-            let mut scope = format!("repository:{}:pull,push", self.location().repository);
+            let mut scope = self.scope();
             if let Some(from) = from {
                 scope += &format!(" repository:{from}:pull");
             }

@@ -204,11 +204,11 @@ fn a_digest_decides_not_a_name() {
     let hold = place.store.hold(&mut |_| {}).unwrap();
     place.store.set_ref(&hold, &pinned, &planted).unwrap();
     drop(hold);
-    let here = || super::here(&place.store, &pinned, &"linux/amd64".parse().unwrap()).unwrap();
-    assert_eq!(here(), None);
+    let found = || here(&place.store, &pinned, &"linux/amd64".parse().unwrap()).unwrap();
+    assert_eq!(found(), None);
     let pulled = place.pull(&pinned).unwrap();
     assert_eq!((pulled.manifest_digest, pulled.unchanged), (wanted, false));
-    assert_eq!(here().unwrap().manifest_digest, wanted);
+    assert_eq!(found().unwrap().manifest_digest, wanted);
 }
 
 #[test]

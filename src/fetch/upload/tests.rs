@@ -264,3 +264,25 @@ fn tokens_are_asked_for_what_is_needed() {
         "/token?service=s&scope=repository%3Aa%2Fb%3Apull%2Cpush&scope=repository%3Ac%2Fd%3Apull"
     );
 }
+
+#[test]
+fn a_blob_may_be_kept_elsewhere() {
+    let there = Digest::of(b"there").to_string();
+    let storage = Fake::start(move |asked, _| match asked.path.ends_with(&there) {
+        true => Answer::ok(""),
+        false => Answer::status(404, ""),
+    });
+    let address = storage.address.clone();
+    let fake = Fake::start(move |asked, _| match &asked.authorization {
+        None => Answer::status(401, "").header("WWW-Authenticate", "Basic realm=\"x\""),
+        _ if asked.path == "/v2/" => Answer::ok("{}"),
+        _ => Answer::status(307, "").header("Location", format!("http://{address}{}", asked.path)),
+    });
+    let reference: Reference = format!("{}/a:1", fake.address).parse().unwrap();
+    let login = Credentials::Basic("me".into(), "secret".into());
+    let registry = Registry::new(&reference, login, Timeouts::default()).unwrap();
+    let push = registry.push().unwrap();
+    assert!(push.has(&Digest::of(b"there")).unwrap());
+    assert!(!push.has(&Digest::of(b"gone")).unwrap());
+    assert!(storage.asked().iter().all(|asked| asked.method == "HEAD" && asked.authorization.is_none()));
+}
