@@ -477,6 +477,21 @@ fn a_mirror_that_dies_half_way() {
 }
 
 #[test]
+fn a_blob_of_a_mirror_is_there() {
+    let has = |answers: [u16; 2]| {
+        let fakes = answers.map(|status| Fake::start(move |_, _| Answer::status(status, "")));
+        let registry = mirrored(&[&fakes[0].address, &fakes[1].address]);
+        registry.has_blob(&Digest::of(b"x")).map_err(|error| error.to_string())
+    };
+    assert_eq!(has([200, 404]), Ok(true));
+    assert_eq!(has([404, 200]), Ok(true));
+    assert_eq!(has([503, 200]), Ok(true));
+    assert_eq!(has([404, 404]), Ok(false));
+    assert!(has([200, 503]).unwrap(), "the registry is not asked for what a mirror has");
+    assert!(has([404, 503]).unwrap_err().contains("503"));
+}
+
+#[test]
 fn a_mirror_with_other_bytes_is_left() {
     for other in ["0123456788", "0123456789x"] {
         let bad = Fake::start(move |_, _| Answer::ok(other));

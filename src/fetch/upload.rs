@@ -10,6 +10,8 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -111,14 +113,25 @@ impl From<Fault> for Ended {
 }
 
 impl Registry {
-    /// Whether the registry itself has this blob.
+    /// Whether the registry or one of its mirrors has this blob.
     pub fn has_blob(&self, digest: &Digest) -> Result<bool, Error> {
         let path = format!("blobs/{digest}");
-        match self.network.handle.block_on(self.http.ask(Method::HEAD, &path, "*/*")) {
-            Ok(_) => Ok(true),
-            Err(Fault::NotFound(_)) => Ok(false),
-            Err(fault) => Err(Error { object: format!("{digest} of {}", self.shown), fault }),
+        let mut failed = Vec::new();
+        for source in self.sources.iter().filter(|source| !source.failed.load(Ordering::Relaxed)) {
+            match self.network.handle.block_on(source.http.ask(Method::HEAD, &path, "*/*")) {
+                Ok(_) => return Ok(true),
+                Err(Fault::NotFound(_)) => {}
+                Err(fault) if Arc::ptr_eq(&source.http, &self.http) => {
+                    let object = format!("{digest} of {}", self.shown);
+                    return Err(Error { object, fault: fault.after(failed) });
+                }
+                Err(fault) => {
+                    source.give_up();
+                    failed.push(format!("{}: {fault}", source.shown));
+                }
+            }
         }
+        Ok(false)
     }
 
     /// Gets ready to send to the repository: finds out how the registry is spoken to.
@@ -132,8 +145,13 @@ impl Registry {
 }
 
 impl Push<'_> {
-    /// Whether the repository has this blob.
-    pub fn has(&self, digest: &Digest) -> Result<bool, UploadError> {
+    /// Whether the repository has this blob. `note` is told of pauses.
+    pub fn has(&self, digest: &Digest, note: &dyn Fn(&str)) -> Result<bool, UploadError> {
+        let there = patiently(note, || self.look(digest));
+        there.map_err(|fault| self.failed(&digest.to_string(), fault))
+    }
+
+    fn look(&self, digest: &Digest) -> Result<bool, Fault> {
         let http = &self.registry.http;
         let path = format!("{}/blobs/{digest}", http.location().repository);
         // the blob may lie in storage elsewhere, where we are led
@@ -141,7 +159,7 @@ impl Push<'_> {
         match self.registry.network.handle.block_on(asked) {
             Ok(_) => Ok(true),
             Err(Fault::NotFound(_)) => Ok(false),
-            Err(fault) => Err(self.failed(&digest.to_string(), fault)),
+            Err(fault) => Err(fault),
         }
     }
 
@@ -201,19 +219,21 @@ impl Push<'_> {
     }
 
     /// Puts a manifest in place, by `name`: a tag or its digest.
-    pub fn manifest(&self, name: &str, media_type: &str, bytes: &[u8]) -> Result<(), UploadError> {
+    pub fn manifest(
+        &self,
+        name: &str,
+        media_type: &str,
+        bytes: &[u8],
+        note: &dyn Fn(&str),
+    ) -> Result<(), UploadError> {
         let mut headers = HeaderMap::new();
         let failed = |fault| self.failed(&format!("manifest `{name}`"), fault);
         headers
             .insert(CONTENT_TYPE, HeaderValue::from_str(media_type).map_err(|error| failed(cause(error)))?);
         let url = || self.url(&format!("manifests/{name}"));
-        let mut tries = Tries::default();
-        loop {
-            match self.send(Method::PUT, url(), headers.clone(), Bytes::copy_from_slice(bytes), None) {
-                Ok(_) => return Ok(()),
-                Err(fault) => thread::sleep(tries.after(fault, 0).map_err(failed)?.1),
-            }
-        }
+        let bytes = Bytes::copy_from_slice(bytes);
+        let put = || self.send(Method::PUT, url(), headers.clone(), bytes.clone(), None);
+        patiently(note, put).map(drop).map_err(failed)
     }
 
     /// From the beginning of an upload to its end.
@@ -225,8 +245,9 @@ impl Push<'_> {
         told: &mut dyn FnMut(u64),
         note: &dyn Fn(&str),
     ) -> Result<(), Ended> {
-        let answer =
-            self.send(Method::POST, self.url("blobs/uploads/"), HeaderMap::new(), Bytes::new(), None)?;
+        let answer = patiently(note, || {
+            self.send(Method::POST, self.url("blobs/uploads/"), HeaderMap::new(), Bytes::new(), None)
+        })?;
         let mut upload = self.begun(&answer)?;
         let (mut offset, mut length) = (0, PIECE.max(upload.least));
         let mut tries = Tries::default();
@@ -264,7 +285,7 @@ impl Push<'_> {
             note(&text);
             thread::sleep(pause);
             // the answer may be what was lost
-            if self.has(digest).is_ok_and(|there| there) {
+            if self.look(digest).is_ok_and(|there| there) {
                 return Ok(());
             }
         }
@@ -387,6 +408,20 @@ impl Http {
             }
         }
         self.succeeded(response).await
+    }
+}
+
+/// Does `attempt`, again after a pause while it fails in a way that may pass.
+fn patiently<T>(note: &dyn Fn(&str), mut attempt: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
+    let mut tries = Tries::default();
+    loop {
+        let fault = match attempt() {
+            Err(fault) => fault,
+            done => return done,
+        };
+        let (text, pause) = tries.after(fault, 0)?;
+        note(&text);
+        thread::sleep(pause);
     }
 }
 

@@ -66,7 +66,7 @@ pub fn push(
         let registry = Registry::open(dirs, to, &note)?;
         let target = registry.push()?;
         let parts = Parts::of(store, dirs, image, progress, |layer, origin| {
-            Ok(target.has(&layer.digest)? || mounted(&target, to, &layer.digest, origin))
+            Ok(target.has(&layer.digest, &note)? || mounted(&target, to, &layer.digest, origin))
         })?;
         each(parts.count(), AT_ONCE, |number| {
             send_layer(&target, &parts, number, &note)?;
@@ -74,7 +74,7 @@ pub fn push(
             Ok(())
         })?;
         let config = &parts.manifest.config;
-        if !target.has(&config.digest)? {
+        if !target.has(&config.digest, &note)? {
             let source = || Ok(Box::new(io::Cursor::new(image.config.clone())) as Box<dyn Read + Send>);
             let sent = target.blob(&config.digest, image.config.len() as u64, &source, &|_| {}, &note);
             sent.map_err(|error| of_blob(error, config.digest))?;
@@ -82,7 +82,7 @@ pub fn push(
         let (bytes, repacked) = parts.final_manifest()?;
         let manifest_digest = Digest::of(&bytes);
         let name = to.tag.clone().unwrap_or_else(|| manifest_digest.to_string());
-        target.manifest(&name, &manifest::media_type(&bytes)?, &bytes)?;
+        target.manifest(&name, &manifest::media_type(&bytes)?, &bytes, &note)?;
         Ok(Sent { manifest_digest, repacked })
     };
     send().map_err(|why| Error { action: "push", image: to.to_string(), why: Box::new(why) })
@@ -100,7 +100,7 @@ fn mounted(target: &Push<'_>, to: &Reference, digest: &Digest, origin: &Origin) 
 
 fn send_layer(target: &Push<'_>, parts: &Parts<'_>, number: usize, note: &dyn Fn(&str)) -> Result<(), Why> {
     let Some((digest, size)) = parts.blob(number) else { return Ok(()) };
-    if parts.is_packed(number) && target.has(&digest)? {
+    if parts.is_packed(number) && target.has(&digest, note)? {
         return Ok(());
     }
     let told = |count| parts.advance(number, count);

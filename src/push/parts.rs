@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use super::error::Why;
 use super::pack::{Packed, pack_all};
 use crate::dirs::Dirs;
-use crate::fetch::Registry;
+use crate::fetch::{Registry, retry};
 use crate::layout::{self, Layout};
 use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
@@ -183,10 +183,13 @@ impl Origin {
     /// Whether a layer can be had from there. A registry that does not answer is as good as none, and that is said.
     fn has(&self, layer: &Descriptor, note: &dyn Fn(&str)) -> bool {
         match self {
-            Self::Registry(_, registry) => registry.has_blob(&layer.digest).unwrap_or_else(|error| {
-                note(&format!("{error}; the layer is packed anew from the store"));
-                false
-            }),
+            Self::Registry(_, registry) => {
+                let asked = retry(note, |error| Some(error), || registry.has_blob(&layer.digest));
+                asked.unwrap_or_else(|error| {
+                    note(&format!("{error}; the layer is packed anew from the store"));
+                    false
+                })
+            }
             // files change, and half an archive can't be taken back
             Self::Files(layout) => {
                 layout.blob(layer).is_ok_and(|mut blob| io::copy(&mut blob, &mut io::sink()).is_ok())
@@ -212,5 +215,31 @@ fn layout_of(source: &Source) -> Option<Layout> {
             Layout::in_archive(layout::open(&source.path).ok()?, &source.path.display().to_string()).ok()
         }
         Form::DockerArchive => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::fetch::fake::{Answer, Fake};
+    use crate::fetch::{Credentials, Timeouts};
+
+    #[test]
+    fn a_registry_that_is_busy_once_still_has_its_layers() {
+        let fake = Fake::start(|_, before| Answer::status(if before == 0 { 503 } else { 200 }, ""));
+        let reference: Reference = format!("{}/a:1", fake.address).parse().unwrap();
+        let registry = Registry::new(&reference, Credentials::Anonymous, Timeouts::default()).unwrap();
+        let layer = Descriptor {
+            media_type: String::new(),
+            digest: Digest::of(b"x"),
+            size: 1,
+            platform: None,
+            annotations: BTreeMap::new(),
+        };
+        let notes = Cell::new(0);
+        assert!(Origin::Registry(reference, registry).has(&layer, &|_| notes.set(notes.get() + 1)));
+        assert_eq!(notes.get(), 1);
     }
 }

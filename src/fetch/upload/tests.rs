@@ -144,8 +144,8 @@ fn in_pieces_and_once() {
     assert_eq!(place.send(&text).unwrap(), (5 << 20, vec![]));
     assert_eq!((place.count("POST"), place.count("PUT")), (1, 1));
     assert!((2..=6).contains(&place.count("PATCH")), "pieces grow");
-    assert!(place.registry().push().unwrap().has(&Digest::of(text.as_bytes())).unwrap());
-    assert!(!place.registry().push().unwrap().has(&Digest::of(b"")).unwrap());
+    assert!(place.registry().push().unwrap().has(&Digest::of(text.as_bytes()), &|_| {}).unwrap());
+    assert!(!place.registry().push().unwrap().has(&Digest::of(b""), &|_| {}).unwrap());
     assert_eq!(Place::new(|_| Piece::Taken).send("").unwrap().0, 0, "an empty blob needs no piece");
 }
 
@@ -209,7 +209,7 @@ fn mounts_and_manifests() {
     assert!(push.mount(&Digest::of(b"x"), "other/one"));
     assert!(!push.mount(&Digest::of(b"y"), "unknown/one"));
     assert_eq!(place.count("DELETE"), 1, "an upload nobody needs is ended");
-    push.manifest("1", "application/json", b"{}").unwrap();
+    push.manifest("1", "application/json", b"{}", &|_| {}).unwrap();
     assert_eq!(place.kept.lock().unwrap().manifests["1"], "{}");
 }
 
@@ -282,7 +282,26 @@ fn a_blob_may_be_kept_elsewhere() {
     let login = Credentials::Basic("me".into(), "secret".into());
     let registry = Registry::new(&reference, login, Timeouts::default()).unwrap();
     let push = registry.push().unwrap();
-    assert!(push.has(&Digest::of(b"there")).unwrap());
-    assert!(!push.has(&Digest::of(b"gone")).unwrap());
+    assert!(push.has(&Digest::of(b"there"), &|_| {}).unwrap());
+    assert!(!push.has(&Digest::of(b"gone"), &|_| {}).unwrap());
     assert!(storage.asked().iter().all(|asked| asked.method == "HEAD" && asked.authorization.is_none()));
+}
+
+#[test]
+fn a_registry_that_is_busy_once_is_asked_again() {
+    let fake = Fake::start(move |asked, before| match (asked.method.as_str(), before) {
+        ("GET", _) => Answer::ok("{}"),
+        ("HEAD" | "POST", 0) => Answer::status(503, ""),
+        ("HEAD", _) => Answer::ok(""),
+        ("POST" | "PATCH", _) => Answer::status(202, "").header("Location", "/v2/a/blobs/uploads/1"),
+        _ => Answer::status(201, ""),
+    });
+    let reference: Reference = format!("{}/a:1", fake.address).parse().unwrap();
+    let registry = Registry::new(&reference, Credentials::Anonymous, Timeouts::default()).unwrap();
+    let (push, notes) = (registry.push().unwrap(), Mutex::new(0));
+    let note = |_: &str| *notes.lock().unwrap() += 1;
+    assert!(push.has(&Digest::of(b"x"), &note).unwrap());
+    let source = || Ok(Box::new(&b"abc"[..]) as Box<dyn Read + Send>);
+    assert!(push.blob(&Digest::of(b"abc"), 3, &source, &|_| {}, &note).is_ok());
+    assert_eq!(*notes.lock().unwrap(), 2);
 }
