@@ -20,7 +20,7 @@ use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCAT
 use reqwest::{Method, Response, StatusCode, Url};
 
 use super::error::Fault;
-use super::http::{Http, authorized};
+use super::http::{Http, authorized, content_type, is_page};
 use super::redirect::{next, same_origin};
 use super::retry::Tries;
 use super::{Error, Registry};
@@ -157,6 +157,10 @@ impl Push<'_> {
         // the blob may lie in storage elsewhere, where we are led
         let asked = async { http.travel(Method::HEAD, &path, &HeaderMap::new(), Some(&http.scope())).await };
         match self.registry.network.handle.block_on(asked) {
+            // what a portal says to everything
+            Ok(answer) if is_page(content_type(&answer).as_deref()) => {
+                Err(Fault::not_a_registry(content_type(&answer), b""))
+            }
             Ok(_) => Ok(true),
             Err(Fault::NotFound(_)) => Ok(false),
             Err(fault) => Err(fault),
@@ -232,7 +236,12 @@ impl Push<'_> {
             .insert(CONTENT_TYPE, HeaderValue::from_str(media_type).map_err(|error| failed(cause(error)))?);
         let url = || self.url(&format!("manifests/{name}"));
         let bytes = Bytes::copy_from_slice(bytes);
-        let put = || self.send(Method::PUT, url(), headers.clone(), bytes.clone(), None);
+        // some registries have it 202
+        let done = [StatusCode::CREATED, StatusCode::ACCEPTED];
+        let put = || {
+            let answer = self.send(Method::PUT, url(), headers.clone(), bytes.clone(), None)?;
+            expected(answer, &done)
+        };
         patiently(note, put).map(drop).map_err(failed)
     }
 
@@ -246,7 +255,9 @@ impl Push<'_> {
         note: &dyn Fn(&str),
     ) -> Result<(), Ended> {
         let answer = patiently(note, || {
-            self.send(Method::POST, self.url("blobs/uploads/"), HeaderMap::new(), Bytes::new(), None)
+            let answer =
+                self.send(Method::POST, self.url("blobs/uploads/"), HeaderMap::new(), Bytes::new(), None)?;
+            expected(answer, &[StatusCode::ACCEPTED])
         })?;
         let mut upload = self.begun(&answer)?;
         let (mut offset, mut length) = (0, PIECE.max(upload.least));
@@ -277,7 +288,9 @@ impl Push<'_> {
         loop {
             let headers = octets(None)?;
             let put = self.send(Method::PUT, Ok(upload.url.clone()), headers, Bytes::new(), None);
-            let Err(fault) = put else { return Ok(()) };
+            let Err(fault) = put.and_then(|answer| expected(answer, &[StatusCode::CREATED])) else {
+                return Ok(());
+            };
             if tries.is_hopeless(&fault) {
                 return Err(forgotten(fault));
             }
@@ -305,7 +318,8 @@ impl Push<'_> {
         while at < end {
             let rest = piece.slice((at - offset) as usize..);
             let headers = octets(Some((at, end)))?;
-            let fault = match self.send(Method::PATCH, Ok(upload.url.clone()), headers, rest, None) {
+            let sent = self.send(Method::PATCH, Ok(upload.url.clone()), headers, rest, None);
+            let fault = match sent.and_then(|answer| expected(answer, &[StatusCode::ACCEPTED])) {
                 Ok(answer) => {
                     upload.url = location(&upload.url, &answer)?;
                     return Ok(());
@@ -408,6 +422,16 @@ impl Http {
             }
         }
         self.succeeded(response).await
+    }
+}
+
+/// The answer, if it is one the distribution specification has for what was asked: others succeed at something else.
+fn expected(answer: Response, codes: &[StatusCode]) -> Result<Response, Fault> {
+    let (status, kind) = (answer.status(), content_type(&answer));
+    match codes.contains(&status) {
+        true => Ok(answer),
+        false if is_page(kind.as_deref()) => Err(Fault::not_a_registry(kind, b"")),
+        false => Err(Fault::Status { code: status.as_u16(), said: None, wait: None }),
     }
 }
 

@@ -305,3 +305,40 @@ fn a_registry_that_is_busy_once_is_asked_again() {
     assert!(push.blob(&Digest::of(b"abc"), 3, &source, &|_| {}, &note).is_ok());
     assert_eq!(*notes.lock().unwrap(), 2);
 }
+
+#[test]
+fn not_every_success_is_one() {
+    for (method, status, kind, words) in [
+        ("HEAD", 200, "text/html", "text/html"),
+        ("POST", 200, "text/html", "text/html"),
+        ("POST", 204, "", "204"),
+        ("PATCH", 200, "text/html", "text/html"),
+        ("PUT", 200, "text/html; charset=utf-8", "text/html"),
+        ("PUT", 202, "", "202"),
+        ("PUT", 204, "", "204"),
+    ] {
+        let fake = Fake::start(move |asked, _| {
+            let right = match asked.method.as_str() {
+                "GET" => Answer::ok("{}"),
+                "HEAD" => Answer::status(404, ""),
+                "PUT" => Answer::status(201, ""),
+                _ => Answer::status(202, ""),
+            };
+            let answer = if asked.method == method { Answer::status(status, "") } else { right };
+            answer.header("Location", "/v2/a/blobs/uploads/1").header("Content-Type", kind)
+        });
+        let reference: Reference = format!("{}/a:1", fake.address).parse().unwrap();
+        let registry = Registry::new(&reference, Credentials::Anonymous, Timeouts::default()).unwrap();
+        let push = registry.push().unwrap();
+        let source = || Ok(Box::new(&b"abc"[..]) as Box<dyn Read + Send>);
+        let digest = Digest::of(b"abc");
+        let blob = || match push.blob(&digest, 3, &source, &|_| {}, &|_| {}) {
+            Err(BlobError::Upload(error)) => Err(error),
+            sent => Ok(assert!(sent.is_ok())),
+        };
+        let error = push.has(&digest, &|_| {}).and_then(|there| if there { Ok(()) } else { blob() });
+        assert!(error.unwrap_err().to_string().contains(words), "{method} {status} {kind}");
+        let manifest = push.manifest("1", "application/json", b"{}", &|_| {});
+        assert_eq!(manifest.is_ok(), method != "PUT" || status == 202, "{method} {status}");
+    }
+}
