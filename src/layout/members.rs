@@ -14,14 +14,20 @@ const BLOCK: u64 = 512;
 const MAX_MEMBERS: usize = 50_000;
 /// Bytes of one long name or set of PAX records, which are held in memory.
 const MAX_METADATA: u64 = 64 << 10;
-/// Longer names are nothing that belongs to an image.
+/// Longer names are nothing that belongs to an image, nor are links to them.
 const MAX_NAME: usize = 1 << 10;
+/// Bytes of all names and targets, which are held in memory.
+const MAX_NAMES: usize = 16 << 20;
 /// Links followed to one member.
 const MAX_LINKS: usize = 8;
 
 /// Members by name.
 #[derive(Debug, Default)]
-pub(super) struct Members(HashMap<Box<[u8]>, Member>);
+pub(super) struct Members {
+    named: HashMap<Box<[u8]>, Member>,
+    /// Bytes of names and targets that came.
+    bytes: usize,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Member {
@@ -34,6 +40,15 @@ enum Member {
     Other,
     /// Two readers could take two things for it.
     Twice,
+}
+
+impl Member {
+    fn link(target: Option<Vec<u8>>) -> Self {
+        match target {
+            Some(target) if target.len() > MAX_NAME => Self::Other,
+            target => Self::Link(target.unwrap_or_default()),
+        }
+    }
 }
 
 /// What stands at a name.
@@ -109,8 +124,8 @@ impl Members {
                 EntryType::Regular | EntryType::Continuous if !kept.sparse => {
                     Member::File { offset: walk.at, size }
                 }
-                EntryType::Link => Member::Link(clean(&target()).unwrap_or_default()),
-                EntryType::Symlink => Member::Link(beside(&name, &target()).unwrap_or_default()),
+                EntryType::Link => Member::link(clean(&target())),
+                EntryType::Symlink => Member::link(beside(&name, &target())),
                 _ => Member::Other,
             };
             if has_body {
@@ -123,17 +138,21 @@ impl Members {
 
     fn put(&mut self, name: &[u8], member: Member) -> Result<(), &'static str> {
         let Some(name) = clean(name).filter(|name| name.len() <= MAX_NAME) else { return Ok(()) };
+        self.bytes += name.len() + if let Member::Link(target) = &member { target.len() } else { 0 };
+        if self.bytes > MAX_NAMES {
+            return Err("the names in it are longer than 16 MiB together");
+        }
         let again =
-            self.0.get(&*name).is_some_and(|there| member != Member::Other || *there != Member::Other);
-        self.0.insert(name.into(), if again { Member::Twice } else { member });
-        if self.0.len() > MAX_MEMBERS { Err("it has more than 50000 members") } else { Ok(()) }
+            self.named.get(&*name).is_some_and(|there| member != Member::Other || *there != Member::Other);
+        self.named.insert(name.into(), if again { Member::Twice } else { member });
+        if self.named.len() > MAX_MEMBERS { Err("it has more than 50000 members") } else { Ok(()) }
     }
 
     /// What stands at `name`, links of the archive resolved.
     pub(super) fn find(&self, name: &str) -> Found {
         let Some(mut name) = clean(name.as_bytes()) else { return Found::Nothing };
         for _ in 0..MAX_LINKS {
-            match self.0.get(&*name) {
+            match self.named.get(&*name) {
                 Some(Member::File { offset, size }) => return Found::File { offset: *offset, size: *size },
                 Some(Member::Link(target)) => name.clone_from(target),
                 Some(Member::Other) => return Found::Other("is not a regular file"),
@@ -289,6 +308,7 @@ mod tests {
     #[test]
     fn names_are_found() {
         let long = format!("a/{}", "x".repeat(200));
+        let longer = "x".repeat(MAX_NAME + 1);
         let bytes = [
             file("./one", b"1"),
             member("dir/", EntryType::Directory, "", b""),
@@ -302,6 +322,10 @@ mod tests {
             member("dir/root", EntryType::Symlink, "/one", b""),
             member("hard", EntryType::Link, "./one", b""),
             member("loop", EntryType::Symlink, "loop", b""),
+            member("@", EntryType::GNULongLink, "", longer.as_bytes()),
+            member("long", EntryType::Link, "cut", b""),
+            member("@", EntryType::GNULongLink, "", longer.as_bytes()),
+            member("longsym", EntryType::Symlink, "cut", b""),
             member("fifo", EntryType::Fifo, "", b""),
             file("../up", b"u"),
             file("twice", b"1"),
@@ -328,6 +352,8 @@ mod tests {
             ("dir/far", "nothing"),
             ("dir/root", "nothing"),
             ("dir", "is not a regular file"),
+            ("long", "is not a regular file"),
+            ("longsym", "is not a regular file"),
             ("fifo", "is not a regular file"),
             ("loop", "has too many links on its way"),
             ("twice", "is there twice"),
@@ -349,6 +375,12 @@ mod tests {
         };
         let mut sum = file("a", b"");
         sum[0] ^= 1;
+        let mut names = Vec::new();
+        for number in 0..17 << 10 {
+            let name = format!("{number:0>width$}", width = MAX_NAME);
+            names.extend(member("@", EntryType::GNULongName, "", name.as_bytes()));
+            names.extend(file("cut", b""));
+        }
         let mut memory = Header::new_gnu();
         memory.set_entry_type(EntryType::XHeader);
         memory.set_size(1 << 33);
@@ -362,6 +394,7 @@ mod tests {
             ("cut off", claims(1)),
             ("cut off", claims(u64::MAX >> 1)),
             ("cut off", claims(u64::MAX)),
+            ("16 MiB together", names),
             ("longer than 64 KiB", memory.as_bytes().to_vec()),
             ("PAX", member("@", EntryType::XHeader, "", b"99 path=x\n")),
             ("PAX", member("@", EntryType::XHeader, "", b"11 size=-1\n")),
