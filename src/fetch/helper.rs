@@ -3,7 +3,8 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,6 +16,10 @@ use super::credentials::Credentials;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest answer.
 const MAX: usize = 1 << 20;
+/// Longest input: what a pipe takes at once, read or not (pipe(7)).
+const MAX_INPUT: usize = 64 << 10;
+/// How often it is looked whether a helper that said all has ended.
+const LOOK: Duration = Duration::from_millis(5);
 /// The name that comes with an identity token.
 const TOKEN: &str = "<token>";
 /// Said by all helpers when they have nothing.
@@ -105,12 +110,13 @@ fn call(name: &str, verb: &str, input: &[u8], patience: Duration) -> Result<Vec<
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| broken(name, error))?;
-    let answer = talk(&mut child, input, Instant::now() + patience);
-    if answer.is_err() {
+    let end = Instant::now() + patience;
+    let ended = talk(&mut child, input, end).and_then(|answer| Ok((answer, leave(&mut child, end)?)));
+    if ended.is_err() {
         let _ = child.kill();
+        let _ = child.wait();
     }
-    let status = child.wait().map_err(|error| broken(name, error))?;
-    let answer = answer.map_err(|error| broken(name, error))?;
+    let (answer, status) = ended.map_err(|error| broken(name, error))?;
     if status.success() {
         return Ok(answer);
     }
@@ -123,6 +129,9 @@ fn talk(child: &mut Child, input: &[u8], end: Instant) -> io::Result<Vec<u8>> {
     let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
+    if input.len() > MAX_INPUT {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "what it is to keep is longer than 64 KiB"));
+    }
     // a pipe takes this much at once; who does not read it has no use for it
     match stdin.write_all(input) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
@@ -135,7 +144,7 @@ fn talk(child: &mut Child, input: &[u8], end: Instant) -> io::Result<Vec<u8>> {
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let mut readable = [PollFd::new(stdout.as_fd(), PollFlags::POLLIN)];
         match poll(&mut readable, left) {
-            Ok(0) => return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer in time")),
+            Ok(0) => return Err(late()),
             Ok(_) => {}
             Err(nix::errno::Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
@@ -150,6 +159,21 @@ fn talk(child: &mut Child, input: &[u8], end: Instant) -> io::Result<Vec<u8>> {
     }
 }
 
+/// Waits for the end of a program that has said all, until `end` at the latest.
+fn leave(child: &mut Child, end: Instant) -> io::Result<ExitStatus> {
+    loop {
+        match child.try_wait()? {
+            Some(status) => return Ok(status),
+            None if Instant::now() >= end => return Err(late()),
+            None => thread::sleep(LOOK),
+        }
+    }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it does not answer in time")
+}
+
 fn broken(name: &str, source: io::Error) -> HelperError {
     HelperError::Broken { name: name.to_owned(), source }
 }
@@ -159,13 +183,18 @@ mod tests {
     use super::*;
 
     fn talk_to(script: &str, milliseconds: u64) -> io::Result<Vec<u8>> {
+        say_to(script, b"https://h", milliseconds)
+    }
+
+    fn say_to(script: &str, input: &[u8], milliseconds: u64) -> io::Result<Vec<u8>> {
         let mut child = Command::new("sh")
             .args(["-c", script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let answer = talk(&mut child, b"https://h", Instant::now() + Duration::from_millis(milliseconds));
+        let end = Instant::now() + Duration::from_millis(milliseconds);
+        let answer = talk(&mut child, input, end).and_then(|answer| leave(&mut child, end).map(|_| answer));
         let _ = child.kill();
         child.wait().unwrap();
         answer
@@ -177,6 +206,12 @@ mod tests {
         assert_eq!(talk_to("echo done", 5000).unwrap(), b"done\n");
         assert_eq!(talk_to("sleep 9", 200).unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(talk_to("echo part; sleep 9", 200).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let silent = talk_to("exec >&-; exec sleep 9", 200);
+        assert_eq!(silent.unwrap_err().kind(), io::ErrorKind::TimedOut, "said all, and stays");
+        let deaf = say_to("exec sleep 9", &[b'x'; MAX_INPUT], 200);
+        assert_eq!(deaf.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let long = say_to("exec sleep 9", &[b'x'; MAX_INPUT + 1], 200);
+        assert_eq!(long.unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(talk_to("yes", 20_000).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
