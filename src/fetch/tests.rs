@@ -11,7 +11,7 @@
 //! | endless bodies | `manifests_that_cannot_be_had`, `token_services_that_will_not_do`, `blobs_are_what_was_asked_for` |
 //! | redirects | `redirects_end`, `redirect: only_where_it_is_no_less_safe`, `host_port_and_scheme_make_an_origin` |
 //! | credentials elsewhere | `credentials_do_not_follow_redirects`, `who_asks_elsewhere_is_not_answered` |
-//! | token realm | `token_services_that_will_not_do`, `token_login`, `an_identity_token_is_exchanged` |
+//! | token realm | `a_realm_in_the_clear_gets_nothing`, `token_services_that_will_not_do`, `token_login`, `an_identity_token_is_exchanged` |
 //! | plain HTTP | `tls_is_for_all_but_this_machine`, `insecure_is_said_not_assumed` |
 //! | other bytes than the digest's | `blobs_are_what_was_asked_for`, `a_mirror_with_other_bytes_is_left` |
 //! | captive portals | `NotARegistry` in two tables |
@@ -555,6 +555,25 @@ fn who_asks_elsewhere_is_not_answered() {
     let error = registry(&fake.address, bob()).manifest("1").unwrap_err();
     assert_eq!(name(&error.fault), "Denied", "{error}");
     assert_eq!(thief.asked(), []);
+}
+
+#[test]
+fn a_realm_in_the_clear_gets_nothing() {
+    let service = Fake::start(|_, _| Answer::ok(r#"{"token":"t"}"#));
+    let realm = format!("http://{}/token", service.address);
+    let token = |login, road| {
+        let registry = registry("127.0.0.1:1", login);
+        let asked = async { registry.http.token(road, Some(&realm), None, None).await };
+        registry.network.handle.block_on(asked)
+    };
+    for login in [Credentials::Anonymous, bob(), Credentials::Identity("secret".into())] {
+        for road in [Road::Tls, Road::AnyTls] {
+            let fault = token(login.clone(), road).unwrap_err();
+            assert!(fault.to_string().contains("unencrypted"), "{fault}");
+        }
+        assert_eq!(service.asked(), []);
+    }
+    assert!(token(bob(), Road::Plain).is_ok(), "a registry that is in the clear itself");
 }
 
 #[test]
