@@ -1,9 +1,9 @@
 //! `devbox save`: images into an archive.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -68,19 +68,29 @@ enum Target {
 impl Target {
     fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Archive { path: path.to_owned(), source };
-        let path = match fs::metadata(path) {
+        let (path, mode) = match fs::metadata(path) {
             Ok(found) if found.is_dir() => return Err(failed(io::ErrorKind::IsADirectory.into())),
-            Ok(found) if found.is_file() => path.canonicalize().map_err(failed)?,
+            Ok(found) if found.is_file() => {
+                (path.canonicalize().map_err(failed)?, Some(found.permissions().mode() & 0o777))
+            }
             Ok(_) => return File::options().write(true).open(path).map(Self::Stream).map_err(failed),
-            Err(_) => path.to_owned(),
+            Err(_) => (path.to_owned(), None),
+        };
+        // what was for the user alone stays so
+        let like_before = |file: &File| match mode {
+            Some(mode) => file.set_permissions(Permissions::from_mode(mode)).map_err(failed),
+            None => Ok(()),
         };
         let folder = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        let nameless = File::options().write(true).custom_flags(libc::O_TMPFILE).mode(0o666).open(folder);
+        let made = mode.map_or(0o666, |mode| mode & 0o600);
+        let nameless = File::options().write(true).custom_flags(libc::O_TMPFILE).mode(made).open(folder);
         if let Ok(file) = nameless {
+            like_before(&file)?;
             return Ok(Self::File(file, path));
         }
         let draft = Draft::beside(&path);
-        let file = File::create_new(&draft.0).map_err(failed)?;
+        let file = File::options().write(true).create_new(true).mode(made).open(&draft.0).map_err(failed)?;
+        like_before(&file)?;
         Ok(Self::Named(file, path, draft))
     }
 
@@ -91,6 +101,10 @@ impl Target {
     }
 
     fn publish(self) -> Result<(), Error> {
+        if let Self::File(file, path) | Self::Named(file, path, _) = &self {
+            // else a crash could leave an empty file in place of the old one
+            file.sync_all().map_err(|source| Error::Archive { path: path.clone(), source })?;
+        }
         let (path, draft) = match self {
             Self::Stream(_) => return Ok(()),
             Self::Named(_, path, draft) => (path, draft),
@@ -122,5 +136,29 @@ impl Drop for Draft {
     fn drop(&mut self) {
         // moved, most likely; else its name tells whose it was
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn what_is_replaced_keeps_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.tar");
+        for mode in [0o600, 0o640, 0o444] {
+            let _ = fs::remove_file(&path);
+            fs::write(&path, "old").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let target = Target::open(&path).unwrap();
+            target.file().write_all(b"new").unwrap();
+            target.publish().unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, mode);
+        }
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
     }
 }
