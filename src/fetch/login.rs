@@ -47,6 +47,16 @@ pub enum LoginError {
     /// The helper that keeps credentials failed.
     #[error("{}", complaint(.0))]
     Helper(#[from] HelperError),
+    /// A part of a registry, and a helper that knows registries only.
+    #[error("cannot keep a login for {key} alone: docker-credential-{helper} keeps one for a whole registry")]
+    Part {
+        /// What the login is for.
+        key: String,
+        /// The registry.
+        registry: String,
+        /// The helper.
+        helper: String,
+    },
     /// There is no such login.
     #[error("not logged in to {key}")]
     NotLoggedIn {
@@ -71,6 +81,9 @@ impl LoginError {
             Self::NotLoggedIn { elsewhere: Some(path), .. } => {
                 Some(format!("{} has it; log out with the tool that wrote it", path.display()))
             }
+            Self::Part { registry, .. } => Some(format!(
+                "`devbox login {registry}`, or let `REGISTRY_AUTH_FILE` name a file without a helper"
+            )),
             Self::File { .. } => Some("`REGISTRY_AUTH_FILE` can name another file".into()),
             Self::BadUser | Self::Helper(_) | Self::NotLoggedIn { .. } => None,
         }
@@ -99,6 +112,11 @@ impl Key {
     /// As it is written down.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it is for a part of a registry only, which helpers know nothing of.
+    fn is_part(&self) -> bool {
+        self.text.contains('/')
     }
 }
 
@@ -139,9 +157,16 @@ pub fn check(dirs: &Dirs, key: &Key, user: &str, password: &str) -> Result<bool,
 
 /// Keeps a login, in place of an earlier one for the same key.
 pub fn keep(dirs: &Dirs, key: &Key, user: &str, password: &str) -> Result<Kept, LoginError> {
-    let path = primary(dirs)?;
+    keep_in(primary(dirs)?, dirs, key, user, password)
+}
+
+fn keep_in(path: PathBuf, dirs: &Dirs, key: &Key, user: &str, password: &str) -> Result<Kept, LoginError> {
     let helper = keeper(dirs, &path, key)?;
     let entry = match &helper {
+        Some(helper) if key.is_part() => {
+            let (key, registry) = (key.text.clone(), key.sample.registry.clone());
+            return Err(LoginError::Part { key, registry, helper: helper.clone() });
+        }
         Some(helper) => {
             helper::store(helper, &server(&key.sample.registry), user, password)?;
             json!({})
@@ -157,8 +182,12 @@ pub fn keep(dirs: &Dirs, key: &Key, user: &str, password: &str) -> Result<Kept, 
 
 /// Forgets the login for `key`.
 pub fn forget(dirs: &Dirs, key: &Key) -> Result<Kept, LoginError> {
-    let path = primary(dirs)?;
-    let helper = keeper(dirs, &path, key)?;
+    forget_in(primary(dirs)?, dirs, key)
+}
+
+fn forget_in(path: PathBuf, dirs: &Dirs, key: &Key) -> Result<Kept, LoginError> {
+    // what a helper has is the whole registry's
+    let helper = keeper(dirs, &path, key)?.filter(|_| !key.is_part());
     let erased = match &helper {
         Some(helper) => helper::erase(helper, &server(&key.sample.registry))?,
         None => false,
@@ -185,7 +214,7 @@ pub fn forget_all(dirs: &Dirs) -> Result<Vec<String>, LoginError> {
     let mut keys: Vec<_> = keys_of(&path).collect();
     keys.sort_unstable();
     keys.dedup();
-    for key in keys.iter().filter_map(|key| Key::parse(key).ok()) {
+    for key in keys.iter().filter_map(|key| Key::parse(key).ok()).filter(|key| !key.is_part()) {
         if let Some(helper) = keeper(dirs, &path, &key)? {
             helper::erase(&helper, &server(&key.sample.registry))?;
         }
@@ -311,6 +340,34 @@ mod tests {
         {
             assert!(Key::parse(bad).is_err() || bad == "h.example/", "{bad}");
         }
+    }
+
+    #[test]
+    fn helpers_keep_whole_registries() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let dirs = Dirs {
+            home: at("home"),
+            config: at("config"),
+            data: at("data"),
+            cache: at("cache"),
+            runtime: at("run"),
+        };
+        let (path, [part, whole]) =
+            (at("auth.json"), ["h.example/team", "h.example"].map(|key| Key::parse(key).unwrap()));
+        for text in [r#"{"credsStore":"x-none"}"#, r#"{"credHelpers":{"h.example":"x-none"}}"#] {
+            fs::write(&path, text).unwrap();
+            let error = keep_in(path.clone(), &dirs, &part, "me", "secret").unwrap_err();
+            assert!(matches!(error, LoginError::Part { .. }), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            // the helper is for this one, and is not there
+            let error = keep_in(path.clone(), &dirs, &whole, "me", "secret").unwrap_err();
+            assert!(matches!(error, LoginError::Helper(_)), "{error}");
+        }
+        fs::write(&path, r#"{"credsStore":"x-none","auths":{"h.example/team":{"auth":"x"}}}"#).unwrap();
+        assert_eq!(forget_in(path.clone(), &dirs, &part).unwrap(), Kept::File(path.clone()));
+        assert!(!fs::read_to_string(&path).unwrap().contains("team"));
+        assert!(matches!(forget_in(path, &dirs, &whole), Err(LoginError::Helper(_))));
     }
 
     #[test]
