@@ -110,11 +110,16 @@ fn first_of(files: &[PathBuf], reference: &Reference, note: &dyn Fn(&str)) -> Op
     None
 }
 
-/// Every file credentials may be in, the one that logins are written to first.
+/// Every file credentials may be in, the one that logins are written to first. `REGISTRY_AUTH_FILE` names the only one.
 pub(super) fn files(dirs: &Dirs) -> Vec<PathBuf> {
-    let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    files_by(dirs, |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+}
+
+fn files_by(dirs: &Dirs, set: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+    if let Some(only) = set("REGISTRY_AUTH_FILE") {
+        return vec![only];
+    }
     [
-        set("REGISTRY_AUTH_FILE"),
         set("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json")),
         Some(dirs.containers().join("auth.json")),
         Some(set("DOCKER_CONFIG").unwrap_or_else(|| dirs.home.join(".docker")).join("config.json")),
@@ -277,6 +282,24 @@ mod tests {
         }
         let second = format!(r#"{{"auths":{{"h.example":{{"auth":"{TWO}"}}}}}}"#);
         assert_eq!(look_up(&["{}", &second, &file], "h.example/a/b").0, "bob:two");
+    }
+
+    #[test]
+    fn a_named_file_is_the_only_one() {
+        let at = |name: &str| PathBuf::from("/me").join(name);
+        let dirs = Dirs {
+            home: at(""),
+            config: at("config"),
+            data: at("data"),
+            cache: at("cache"),
+            runtime: at("run"),
+        };
+        let only = |name: &str| (name == "REGISTRY_AUTH_FILE").then(|| at("only.json"));
+        assert_eq!(files_by(&dirs, only), [at("only.json")]);
+        let run = |name: &str| (name == "XDG_RUNTIME_DIR").then(|| at("run"));
+        let files = files_by(&dirs, run);
+        assert_eq!((files.len(), &files[0]), (3, &at("run/containers/auth.json")));
+        assert_eq!(files_by(&dirs, |_| None).len(), 2);
     }
 
     #[test]
