@@ -198,11 +198,12 @@ impl AuthFile {
 pub(super) fn spelling(key: &str) -> String {
     let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let key = key.trim_end_matches('/');
-    let key = key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key);
     let (host, path) = key.split_at(key.find('/').unwrap_or(key.len()));
+    // behind anything but the host it is a repository's name
+    let path = if matches!(path, "/v1" | "/v2") { "" } else { path };
     match host {
         "index.docker.io" | "registry-1.docker.io" => format!("docker.io{path}"),
-        _ => key.to_owned(),
+        _ => format!("{host}{path}"),
     }
 }
 
@@ -267,6 +268,7 @@ mod tests {
     fn longest_key_of_the_first_file() {
         let file = format!(
             r#"{{"auths":{{"h.example":{{"auth":"{ONE}"}},"h.example/a/b":{{"auth":"{TWO}"}},
+                "h.example/c/v1":{{"auth":"{TWO}"}},
                 "https://index.docker.io/v1/":{{"auth":"{ONE}"}}}}}}"#
         );
         for (reference, expected) in [
@@ -274,6 +276,9 @@ mod tests {
             ("h.example/a/b", "bob:two"),
             ("h.example/a/b/c:1", "bob:two"),
             ("h.example/a/bc", "bob:one"),
+            ("h.example/c/v1", "bob:two"),
+            ("h.example/c/v2", "bob:one"),
+            ("h.example/c/d", "bob:one"),
             ("h.example:5000/x", "Anonymous"),
             ("h.example.evil/x", "Anonymous"),
             ("debian", "bob:one"),
