@@ -131,7 +131,11 @@ fn files_by(dirs: &Dirs, set: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> 
 
 /// The error's text holds nothing of the file: what the parser quotes could be a secret.
 pub(super) fn read(path: &Path) -> io::Result<AuthFile> {
-    serde_json::from_slice(&file::read(path)?).map_err(|error| malformed(&error))
+    let bytes = file::read(path)?;
+    if bytes.trim_ascii().is_empty() {
+        return Ok(AuthFile::default());
+    }
+    serde_json::from_slice(&bytes).map_err(|error| malformed(&error))
 }
 
 pub(super) fn malformed(error: &serde_json::Error) -> io::Error {
@@ -323,6 +327,7 @@ mod tests {
                 "`docker-credential-x-none`",
             ),
             (r#"{"credsStore":"x-none"}"#, "Anonymous", ""),
+            ("", "Anonymous", ""),
             (r#"{"auths":{"h.example":{"identitytoken":"tok"}}}"#, "Identity", ""),
             (r#"{"auths":{"h.example":{"auth":"!!secret!!"}}}"#, "Anonymous", "malformed"),
             (r#"{"auths":"secret"}"#, "Anonymous", "malformed"),

@@ -272,6 +272,10 @@ fn change(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) -> Result<(),
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let _lock = Flock::lock(File::open(folder).map_err(failed)?, FlockArg::LockExclusive)
         .map_err(|(_, errno)| failed(errno.into()))?;
+    // a device can be read, but must not be replaced
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+    }
     let bytes = match file::read(path) {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -398,6 +402,11 @@ mod tests {
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
+        fs::remove_file(&path).unwrap();
+        // what a device says is nobody's to change; a link to it would be put in its place here
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert!(change(&path, |auths| drop(auths.insert("h.example".into(), json!({})))).is_err());
+        assert!(path.is_symlink());
         fs::remove_file(&path).unwrap();
         change(&path, Map::clear).unwrap();
         assert!(!path.exists(), "nothing to say");
