@@ -70,6 +70,21 @@ fn verify_finds_and_repairs_damage() {
 }
 
 #[test]
+fn a_failed_repair_takes_nothing_away() {
+    needs!(boxes, images);
+    let (test, reference) = two_layers("failing:1");
+    test.devbox(["run", "--image", &reference, "--name", "kept", "--", "true"]).output().ok();
+    let own = layer_with(&test, "srv/own").join("tree/srv/own");
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).unwrap();
+    Registry::open().forget("failing");
+    test.devbox(["verify", "--repair"]).output().fails(1).says(&["some damage is left"]);
+    test.devbox(["run", "kept", "--", "cat", "/srv/a"]).output().ok().prints("again");
+    test.devbox(["run", "--rm", "--image", &reference, "--", "cat", "/srv/a"]).output().ok().prints("again");
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o644)).unwrap();
+    test.devbox(["verify"]).output().ok();
+}
+
+#[test]
 fn a_layer_is_not_replaced_under_a_running_box() {
     needs!(boxes, images);
     let (test, reference) = two_layers("verify:running");

@@ -2,6 +2,7 @@
 
 use crate::error::ExitCode;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
 use serde::Serialize;
@@ -15,8 +16,8 @@ use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::oci::source::Source;
 use crate::pull;
-use crate::session::Boxes;
-use crate::store::{Damage, DamagedRecord, Store};
+use crate::session::{self, Boxes};
+use crate::store::{self, Damage, DamagedRecord, Store};
 use crate::ui::{Ui, count, size};
 
 /// The exit code for damage that was found and is left.
@@ -188,7 +189,8 @@ fn say(ui: &Ui, report: &Report) -> Result<(), Error> {
     Ok(())
 }
 
-/// Fetches again what is damaged. A layer is only replaced once its successor is whole, and never under a running box.
+/// Fetches again what is damaged. A layer is only replaced once its successor is whole, and never under a running box;
+/// until then all goes on as it was.
 fn repair(
     ui: &Ui,
     dirs: &Dirs,
@@ -197,19 +199,17 @@ fn repair(
     records: &[DamagedRecord],
     report: &mut Report,
 ) -> Result<(), Error> {
-    let running = running(dirs)?;
-    let mut images = BTreeSet::new();
+    let boxes = Boxes::new(dirs);
+    let (mut images, mut doubtful) = (BTreeSet::new(), BTreeSet::new());
     for line in &report.layers {
-        if let Some(name) = running.get(&line.digest) {
-            ui.warning(&format!(
-                "layer {} stays as it is while box `{name}` runs on it; devbox stop {name}",
-                line.digest.short()
-            ));
+        if let Err(why) = free(&boxes, &line.digest) {
+            ui.warning(&format!("layer {} stays as it is: {why}", line.digest.short()));
             continue;
         }
-        store.distrust(&line.digest)?;
+        doubtful.insert(line.digest);
         images.extend(users.get(&line.digest).into_iter().flatten().copied());
     }
+    let store = &Store::open(&dirs.store())?.doubting(doubtful.clone(), move |layer| free(&boxes, layer));
     for (record, line) in records.iter().zip(&mut report.records) {
         line.repaired = match &record.reference {
             // its name is all that is needed
@@ -247,8 +247,7 @@ fn repair(
         }
     }
     for line in &mut report.layers {
-        // one of no image is mended by its going
-        line.repaired = store.has_layer(&line.digest) && !running.contains_key(&line.digest);
+        line.repaired = doubtful.contains(&line.digest) && store.has_layer(&line.digest);
     }
     Ok(())
 }
@@ -293,16 +292,23 @@ fn done(ui: &Ui, store: &Store, fetched: Result<pull::Pulled, pull::Error>) -> b
     }
 }
 
-/// The layers that running boxes stand on, with one such box.
-fn running(dirs: &Dirs) -> Result<BTreeMap<Digest, String>, Error> {
-    let boxes = Boxes::new(dirs);
-    let mut layers = BTreeMap::new();
-    for name in boxes.names()? {
-        if let Ok(Some(record)) = boxes.load(&name)
-            && boxes.try_lock(&name)?.is_none()
+/// The locks of all boxes that stand on a layer, so that none starts on it; or which one runs.
+fn free(boxes: &Boxes, layer: &Digest) -> store::Free {
+    let mut locks: Vec<OwnedFd> = Vec::new();
+    for name in boxes.names().map_err(|error| error.to_string())? {
+        // one whose record can't be read may stand on anything
+        if !boxes
+            .load(&name)
+            .map_or(true, |record| record.is_some_and(|record| record.layers.contains(layer)))
         {
-            layers.extend(record.layers.into_iter().map(|layer| (layer, name.clone())));
+            continue;
+        }
+        match boxes.try_lock(&name) {
+            Ok(Some(lock)) => locks.push(lock),
+            Ok(None) => return Err(format!("box `{name}` runs on it; devbox stop {name}")),
+            Err(session::Error::NoSuchBox(_)) => {}
+            Err(error) => return Err(error.to_string()),
         }
     }
-    Ok(layers)
+    Ok(locks)
 }

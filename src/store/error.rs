@@ -118,6 +118,14 @@ pub enum Error {
         /// The layer.
         layer: Digest,
     },
+    /// A layer is not replaced while it is in use.
+    #[error("layer {} stays as it is: {why}", .layer.short())]
+    InUse {
+        /// The layer.
+        layer: Digest,
+        /// Who uses it.
+        why: String,
+    },
     /// No image is known by this name.
     #[error("no image `{}`", .name.escape_debug())]
     NoImage {
@@ -196,7 +204,11 @@ impl Error {
             }
             Self::MissingLayer { .. } => Some("pull the image again".into()),
             Self::NoImage { .. } => Some("`devbox images` lists what is here".into()),
-            Self::File { .. } | Self::Tree { .. } | Self::Input(_) | Self::Place { .. } => None,
+            Self::InUse { .. }
+            | Self::File { .. }
+            | Self::Tree { .. }
+            | Self::Input(_)
+            | Self::Place { .. } => None,
         }
     }
 }

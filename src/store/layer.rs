@@ -14,7 +14,7 @@ use super::index::{self, Owner};
 use super::lock::{Holder, Lock};
 use super::tree::remove_tree;
 use super::unpack::{self, Tally};
-use super::{Hold, Store, record};
+use super::{Hold, Store};
 use crate::oci::digest::Digest;
 use crate::sys;
 
@@ -57,8 +57,9 @@ impl Store {
     /// Whether the layer is here and known to be whole: on the disk, or unpacked since this boot.
     pub fn has_layer(&self, diff_id: &Digest) -> bool {
         let folder = self.layer_folder(diff_id);
-        folder.join("durable").exists()
-            || (self.meta(diff_id).is_ok_and(|meta| Some(&meta.boot_id) == self.boot_id()))
+        let durable = || folder.join("durable").exists() && folder.join("meta").exists();
+        let of_this_boot = || self.meta(diff_id).is_ok_and(|meta| Some(&meta.boot_id) == self.boot_id());
+        !self.doubts(diff_id) && (durable() || of_this_boot())
     }
 
     /// What is kept about a layer that is here.
@@ -115,9 +116,18 @@ impl Store {
         let text = serde_json::to_vec(&meta).map_err(io::Error::other).at("write", &path)?;
         fs::write(&path, text).at("write", &path)?;
         let folder = self.layer_folder(&meta.diff_id);
-        self.drop_layer(&meta.diff_id)?;
-        fs::rename(&draft.path, &folder).at("make", &folder)?;
+        let replacing = self.replacing(&meta.diff_id)?;
+        let former = self.set_aside(&meta.diff_id)?;
+        if let Err(error) = fs::rename(&draft.path, &folder) {
+            // what was there is better than nothing
+            let _ = former.map(|former| fs::rename(former, &folder));
+            return Err(error).at("make", &folder);
+        }
         draft.published = true;
+        if let Some(replacing) = replacing {
+            replacing.done(&meta.diff_id);
+        }
+        former.map_or(Ok(()), |former| remove_tree(&former))?;
         Ok(meta)
     }
 
@@ -161,15 +171,6 @@ impl Store {
         Ok(())
     }
 
-    /// Takes away the marks by which a layer is trusted, so that the next pull of an image with it fetches it again;
-    /// until then its files stay where they are.
-    pub fn distrust(&self, diff_id: &Digest) -> Result<(), Error> {
-        for mark in ["durable", "meta"] {
-            record::remove(&self.layer_folder(diff_id).join(mark))?;
-        }
-        Ok(())
-    }
-
     /// All layers with a name, whole or not.
     pub fn layers(&self) -> Result<Vec<Digest>, Error> {
         let path = self.root.join("layers/sha256");
@@ -183,14 +184,18 @@ impl Store {
 
     /// Takes the layer's name away at once, then its files.
     pub(super) fn drop_layer(&self, diff_id: &Digest) -> Result<(), Error> {
+        self.set_aside(diff_id)?.map_or(Ok(()), |aside| remove_tree(&aside))
+    }
+
+    /// Takes the layer's name away; where its files are now, if there were any.
+    fn set_aside(&self, diff_id: &Digest) -> Result<Option<PathBuf>, Error> {
         let folder = self.layer_folder(diff_id);
         let aside = self.staging().join(format!("{}.old", diff_id.hex()));
         remove_tree(&aside)?;
         match fs::rename(&folder, &aside) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            moved => moved.at("remove", &folder)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            moved => moved.at("remove", &folder).map(|()| Some(aside)),
         }
-        remove_tree(&aside)
     }
 
     fn boot_id(&self) -> Option<&String> {

@@ -35,6 +35,7 @@ mod access;
 mod archive;
 mod collect;
 mod dedupe;
+mod doubt;
 mod error;
 mod framing;
 mod image;
@@ -57,6 +58,7 @@ mod verify;
 
 pub use collect::{Alone, InUse, Removed, Target};
 pub use dedupe::{Deduped, Quiet};
+pub use doubt::Free;
 pub use error::{Error, Refusal};
 pub use image::{Image, ImageEntry};
 pub use index::Owner;
@@ -79,6 +81,7 @@ const VERSION: u32 = 1;
 pub struct Store {
     root: PathBuf,
     boot_id: OnceLock<Option<String>>,
+    doubt: Option<doubt::Doubt>,
 }
 
 /// While this lives nothing is removed from the store; see [`Store::hold`].
@@ -95,7 +98,7 @@ impl Store {
         if dirs::ensure_private(root).map_err(Error::NotPrivate)? & 0o077 != 0 {
             fs::set_permissions(root, fs::Permissions::from_mode(0o700)).at("restrict", root)?;
         }
-        let store = Self { root: root.to_owned(), boot_id: OnceLock::new() };
+        let store = Self { root: root.to_owned(), boot_id: OnceLock::new(), doubt: None };
         let path = root.join("version");
         let text = match fd::read_small(&path, 4096) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

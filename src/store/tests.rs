@@ -101,6 +101,50 @@ fn a_layer_counts_in_its_boot_or_once_it_is_durable() {
 }
 
 #[test]
+fn a_layer_in_doubt_stays_until_its_successor_is_whole() {
+    let place = tempfile::tempdir().unwrap();
+    let others = store(&place);
+    let layers = ["f 644 a x", "f 644 b x"].map(|listing| add_layer(&others, listing));
+    others.sync().unwrap();
+    fs::write(others.layer_tree(&layers[0]).join("a"), "y").unwrap();
+    let in_use = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let used = in_use.clone();
+    let free = move |_: &Digest| match used.load(std::sync::atomic::Ordering::Relaxed) {
+        true => Err("it is in use".to_owned()),
+        false => Ok(Vec::new()),
+    };
+    let doubting = store(&place).doubting([layers[0]].into(), free);
+    assert!(!doubting.has_layer(&layers[0]) && doubting.has_layer(&layers[1]));
+    assert_eq!(doubting.sync().unwrap(), 0);
+    let tar = layer("f 644 a x");
+    let publish = || {
+        let hold = doubting.hold(&mut |_| {}).unwrap();
+        let lock = doubting.lock_layer(&hold, &layers[0], &mut |_| {}).unwrap();
+        doubting.publish_layer(doubting.unpack_layer(&lock, &tar[..]).unwrap())
+    };
+    assert!(matches!(publish(), Err(Error::InUse { .. })));
+    assert!(others.has_layer(&layers[0]), "all others have it as it was");
+    assert_eq!(fs::read(others.layer_tree(&layers[0]).join("a")).unwrap(), b"y");
+    in_use.store(false, std::sync::atomic::Ordering::Relaxed);
+    publish().unwrap();
+    assert!(doubting.has_layer(&layers[0]) && others.has_layer(&layers[0]));
+    assert_eq!(fs::read(others.layer_tree(&layers[0]).join("a")).unwrap(), b"x");
+    assert_eq!(fs::read_dir(others.staging()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_layer_without_its_record_is_missing() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(&place);
+    let layer = add_layer(&store, "f 644 a x");
+    store.sync().unwrap();
+    fs::remove_file(store.layer_folder(&layer).join("meta")).unwrap();
+    assert!(!store.has_layer(&layer));
+    assert_eq!(add_layer(&store, "f 644 a x"), layer);
+    add_image(&store, "a:1", &[layer]);
+}
+
+#[test]
 fn leftovers_are_swept_when_no_one_is_at_work() {
     let place = tempfile::tempdir().unwrap();
     let store = store(&place);

@@ -116,6 +116,11 @@ impl Registry {
         fs::read_to_string(self.folder.join("log")).unwrap()
     }
 
+    /// Has a name no longer.
+    pub fn forget(&self, name: &str) {
+        fs::remove_dir_all(self.folder.join("data/docker/registry/v2/repositories").join(name)).unwrap();
+    }
+
     /// `127.0.0.1:PORT/name`.
     pub fn reference(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
