@@ -80,7 +80,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &VerifyArgs) -> Result<ExitCode, E
         say(ui, &report)?;
     }
     if args.repair && !report.sound {
-        repair(ui, dirs, &store, &users, &records, &mut report)?;
+        repair(ui, dirs, &users, &records, &mut report)?;
         let again =
             report.layers.iter().filter(|line| line.repaired).map(|line| line.digest).collect::<Vec<_>>();
         // what was fetched is not taken on trust
@@ -118,7 +118,7 @@ fn survey(
     let mut wanted = BTreeSet::new();
     for reference in references {
         let name = reference.parse::<Reference>()?.to_string();
-        let manifest = store.resolve(&name)?.ok_or(crate::store::Error::NoImage { name })?;
+        let manifest = store.resolve(&name)?.ok_or(store::Error::NoImage { name })?;
         wanted.insert(manifest);
         records.retain(|record| record.image == Some(manifest));
     }
@@ -194,7 +194,6 @@ fn say(ui: &Ui, report: &Report) -> Result<(), Error> {
 fn repair(
     ui: &Ui,
     dirs: &Dirs,
-    store: &Store,
     users: &Users,
     records: &[DamagedRecord],
     report: &mut Report,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -49,8 +48,7 @@ impl Usage {
             opened => opened.at("open", parent)?,
         };
         let top = std::os::unix::ffi::OsStrExt::as_bytes(name).to_vec();
-        let (folder, name) = access.parent(&top).at("open", parent)?;
-        let found = match fd::stat_at(folder.as_fd(), name) {
+        let found = match access.at(&top, fd::stat_at) {
             Err(error) if error.errno == Errno::ENOENT => return Ok(()),
             found => found.at("look at", path)?,
         };
@@ -58,16 +56,14 @@ impl Usage {
         let device = found.st_dev;
         let mut todo = if is_folder(&found) { vec![top] } else { Vec::new() };
         while let Some(at) = todo.pop() {
-            let names = access.folder(&at).and_then(|folder| fd::names(folder.as_fd(), usize::MAX));
+            let names = access.at_folder(&at, |folder| fd::names(folder, usize::MAX));
             let Ok(names) = names else {
                 self.closed += 1;
                 continue;
             };
             for name in names {
                 let below = [&at[..], b"/", &name].concat();
-                let found =
-                    access.parent(&below).and_then(|(folder, name)| fd::stat_at(folder.as_fd(), name));
-                match found {
+                match access.at(&below, fd::stat_at) {
                     Ok(found) if found.st_dev != device => {}
                     Ok(found) => {
                         self.count(&found);

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -110,6 +110,8 @@ impl Store {
             if let Some((path, why)) = tree.compare(number, &place, &entry, size) {
                 outside.push(Damage { entry: Some(shown(&path)), why });
             }
+            // the archive may want to lend
+            tree.access.give_back();
         }
         let (digest, _) = archive.finish_with(|counted| {
             for (path, why) in counted.tar.damage() {
@@ -224,8 +226,7 @@ impl Tree {
         };
         if let Some(there) = self.known.moves.aside_path(number, stands) {
             // links to it may still be in the tree
-            let (folder, name) = self.access.parent(&there).ok()?;
-            let found = fd::stat_at(folder.as_fd(), name).ok()?;
+            let found = self.access.at(&there, fd::stat_at).ok()?;
             if entry.kind == Kind::File {
                 self.linked.insert(found.st_ino);
             }
@@ -264,8 +265,7 @@ impl Tree {
 
     fn inode(&mut self, path: &[u8], entry: &Entry, size: u64) -> Result<Option<&'static str>, sys::Error> {
         let there = in_folder(path);
-        let (folder, name) = self.access.parent(&there)?;
-        let found = fd::stat_at(folder.as_fd(), name)?;
+        let found = self.access.at(&there, fd::stat_at)?;
         let format = found.st_mode & libc::S_IFMT;
         let wanted = match entry.kind {
             Kind::File | Kind::Other(_) => libc::S_IFREG,
@@ -282,7 +282,7 @@ impl Tree {
             return Ok(Some("is of another kind"));
         }
         if format == libc::S_IFLNK {
-            let target = fd::readlinkat(folder.as_fd(), name)?;
+            let target = self.access.at(&there, fd::readlinkat)?;
             return Ok((target != entry.target).then_some("leads elsewhere"));
         }
         if format == libc::S_IFREG && found.st_nlink > 1 {
@@ -290,13 +290,19 @@ impl Tree {
         }
         // the rights `access` gives the owner for a moment, and a crash may leave
         let lent = if format == libc::S_IFDIR { 0o700 } else { 0o400 };
-        let mode = found.st_mode & 0o7777;
-        if mode != entry.mode {
-            if (mode ^ entry.mode) & !(lent & mode) != 0 {
-                return Ok(Some("has other permissions"));
-            }
-            let handle = fd::openat(folder.as_fd(), name, OFlag::O_PATH, 0)?;
-            fd::chmod_handle(handle.as_fd(), entry.mode)?;
+        let differs = |mode: u32| (mode ^ entry.mode) & !(lent & mode) & 0o7777 != 0;
+        if differs(found.st_mode) {
+            return Ok(Some("has other permissions"));
+        }
+        if found.st_mode & 0o7777 != entry.mode {
+            // what is still so when nobody lends was left
+            self.access.locked(&there, |folder, name| {
+                let handle = fd::openat(folder, name, OFlag::O_PATH, 0)?;
+                match fd::mode(handle.as_fd())? {
+                    mode if mode == entry.mode || differs(mode) => Ok(()),
+                    _ => fd::chmod_handle(handle.as_fd(), entry.mode),
+                }
+            })?;
         }
         if format == libc::S_IFREG {
             if u64::try_from(found.st_size) != Ok(size) {
@@ -313,29 +319,27 @@ impl Tree {
 
     /// A whiteout stands at `path`, or something of this layer, or its folder hides everything.
     fn hides(&mut self, path: &[u8]) -> Result<Option<&'static str>, sys::Error> {
-        let (folder, name) =
-            self.access.parent(&in_folder(path)).map(|(folder, name)| (folder, name.to_owned()))?;
-        match fd::stat_at(folder.as_fd(), &name) {
+        match self.access.at(&in_folder(path), fd::stat_at) {
             Err(error) if error.errno == nix::errno::Errno::ENOENT => {
-                Ok((!fd::has_xattr(folder, c"user.overlay.opaque", b"y"))
-                    .then_some("shows what it is to hide"))
+                Ok((!self.is_opaque(parent_of(path))?).then_some("shows what it is to hide"))
             }
             there => there.map(|_| None),
         }
     }
 
     fn is_opaque(&mut self, path: &[u8]) -> Result<bool, sys::Error> {
-        Ok(fd::has_xattr(self.access.folder(&in_folder(path))?, c"user.overlay.opaque", b"y"))
+        let path = [&in_folder(path), &b"/"[..]].concat();
+        let mut is =
+            |folder: BorrowedFd<'_>, _: &[u8]| Ok(fd::has_xattr(folder, c"user.overlay.opaque", b"y"));
+        // a no may come of what another reader lent and took back
+        Ok(self.access.at(&path, &mut is)? || self.access.locked(&path, is)?)
     }
 
     /// What is in the tree without an entry.
     fn find_strangers(&mut self, found: &mut Vec<Damage>) -> Result<(), Error> {
         let mut todo = vec![Vec::new()];
         while let Some(path) = todo.pop() {
-            let names = self
-                .access
-                .folder(&in_folder(&path))
-                .and_then(|folder| fd::names(folder.as_fd(), usize::MAX));
+            let names = self.access.at_folder(&in_folder(&path), |folder| fd::names(folder, usize::MAX));
             let names = match names {
                 Ok(names) => names,
                 Err(error) => {
@@ -356,10 +360,8 @@ impl Tree {
     }
 
     fn is_folder(&mut self, path: &[u8]) -> bool {
-        let there = in_folder(path);
         self.access
-            .parent(&there)
-            .and_then(|(folder, name)| fd::stat_at(folder.as_fd(), name))
+            .at(&in_folder(path), fd::stat_at)
             .is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR)
     }
 }
@@ -460,6 +462,25 @@ mod tests {
             let mode = fs::symlink_metadata(tree.join(path)).unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0, "{path}");
         }
+    }
+
+    #[test]
+    fn readers_at_the_same_time_leave_each_other_their_rights() {
+        let (_place, store, layer) = made();
+        let mode = |path| {
+            fs::symlink_metadata(store.layer_tree(&layer).join(path)).unwrap().permissions().mode() & 0o7777
+        };
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        assert_eq!(store.verify_layer(&layer, &mut |_| {}), []);
+                        store.layer_tar(&layer).unwrap().read_to_end(&mut Vec::new()).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!((mode("d/closed"), mode("shut")), (0, 0));
     }
 
     #[test]
