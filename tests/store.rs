@@ -85,6 +85,110 @@ fn a_failed_repair_takes_nothing_away() {
 }
 
 #[test]
+fn verify_looks_at_the_images_that_are_named() {
+    needs!(images);
+    let (test, first) = two_layers("named:1");
+    let second = Registry::open().push("named:2", &Image::busybox().layer("f 644 srv/two 2", Packing::Gzip));
+    test.devbox(["pull", "-q", &second]).output().ok();
+    let images = test.devbox(["images", "--format", "json"]).output().ok().json();
+    let digest = |at: usize| images[at]["digest"].as_str().unwrap().to_owned();
+    let store = test.path("data/devbox/store");
+    let record = store.join("images/sha256").join(&digest(0)[7..]);
+    let whole = fs::read(&record).unwrap();
+    fs::write(&record, "{").unwrap();
+    // whichever comes last, the damage of both is told
+    for names in [[&first, &second], [&second, &first]] {
+        let json = test.devbox(["verify", "--format", "json", names[0], names[1]]).output().fails(1).json();
+        assert_eq!(json["records"].as_array().unwrap().len(), 1, "{json}");
+    }
+    test.devbox(["verify", &second]).output().ok();
+    fs::write(&record, whole).unwrap();
+    overwrite(&layer_with(&test, "srv/two").join("tree/srv/two"), b"3");
+    for name in [&second, &digest(1), &digest(1)[7..19].to_owned()] {
+        test.devbox(["verify", name]).output().fails(1).lists(&["srv/two: "]);
+    }
+    test.devbox(["verify", &first]).output().ok();
+    test.devbox(["verify", "nothing:here"]).output().refused(&["nothing:here"]);
+}
+
+#[test]
+fn a_damaged_name_is_not_lost() {
+    needs!(boxes, images);
+    let (test, reference) = two_layers("lost:1");
+    let name = fs::read_dir(test.path("data/devbox/store/refs")).unwrap().next().unwrap().unwrap().path();
+    let refs = || test.devbox(["images", "-q"]).output().ok().text();
+    // nobody has it, and the image that came by it is here
+    Registry::open().forget("lost");
+    fs::write(&name, "").unwrap();
+    test.devbox(["verify", "--repair"]).output().ok().says(&["repaired"]);
+    assert_eq!(refs().trim(), reference);
+    // nobody knows what it stood for: it stays, and so does the image
+    let mine = "127.0.0.1:1/mine:1";
+    test.devbox(["tag", &reference, mine]).output().ok();
+    test.devbox(["rmi", &reference]).output().ok();
+    let name = fs::read_dir(test.path("data/devbox/store/refs")).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&name).unwrap();
+    fs::write(&name, "").unwrap();
+    let image = fs::read_dir(test.path("data/devbox/store/images/sha256")).unwrap().next().unwrap().unwrap();
+    fs::rename(image.path(), test.path("aside")).unwrap();
+    test.devbox(["verify", "--repair"]).output().fails(1).says(&["some damage is left"]);
+    assert!(name.exists());
+    test.devbox(["prune"]).output().refused(&["is damaged"]);
+    fs::rename(test.path("aside"), image.path()).unwrap();
+    fs::write(&name, whole).unwrap();
+    test.devbox(["run", "--rm", "--image", mine, "--", "cat", "/srv/a"]).output().ok().prints("again");
+}
+
+#[test]
+fn a_record_is_repaired_when_it_is_seen_to_be() {
+    needs!(images);
+    let test = Test::new();
+    let file = test.path("image.tar");
+    let save = |name: &str, listing: &str| {
+        let reference = Registry::open().push(name, &Image::busybox().layer(listing, Packing::Gzip));
+        test.devbox(["pull", "-q", &reference]).output().ok();
+        let _ = fs::remove_file(&file);
+        test.devbox(["save", "-o", file.to_str().unwrap(), &reference]).output().ok();
+        test.devbox(["rmi", &reference]).output().ok();
+    };
+    save("seen:1", "f 644 srv/a 1");
+    test.devbox(["pull", "-q", &format!("oci-archive:{}", file.display())]).output().ok();
+    let images = test.path("data/devbox/store/images/sha256");
+    let record = fs::read_dir(images).unwrap().next().unwrap().unwrap().path();
+    fs::write(&record, "{").unwrap();
+    // the file is another by now
+    fs::rename(&record, test.path("aside")).unwrap();
+    let name = test.path("data/devbox/store/refs");
+    fs::rename(&name, test.path("names")).unwrap();
+    fs::create_dir(&name).unwrap();
+    save("seen:2", "f 644 srv/a 2");
+    fs::remove_dir(&name).unwrap();
+    fs::rename(test.path("names"), &name).unwrap();
+    fs::rename(test.path("aside"), &record).unwrap();
+    let out = test.devbox(["verify", "--repair", "--format", "json"]).output().fails(1);
+    assert!(out.stderr.contains("another image"), "{out}");
+    let json = out.json();
+    assert_eq!((&json["records"][0]["repaired"], &json["sound"]), (&false.into(), &false.into()), "{json}");
+}
+
+#[test]
+fn a_damaged_layer_of_no_image_goes() {
+    needs!(boxes, images);
+    let test = Test::new();
+    let image = Image::busybox().layer("f 644 srv/below x", Packing::Gzip);
+    let image = image.layer("f 644 .wh..wh..opq \nf 644 srv/above y", Packing::Gzip);
+    let reference = Registry::open().push("opaque:1", &image);
+    test.devbox(["pull", "-q", &reference]).output().ok();
+    let below = layer_with(&test, "srv/below");
+    overwrite(&below.join("tree/srv/below"), b"z");
+    test.devbox(["verify"]).output().fails(1).lists(&["no image"]);
+    test.devbox(["verify", "--repair"]).output().ok().says(&["repaired"]);
+    assert!(!below.exists());
+    test.devbox(["verify"]).output().ok();
+    test.devbox(["pull", "-q", &reference]).output().ok();
+}
+
+#[test]
 fn a_layer_is_not_replaced_under_a_running_box() {
     needs!(boxes, images);
     let (test, reference) = two_layers("verify:running");

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
+use super::{in_use, naming};
 use crate::cli::{Format, VerifyArgs};
 use crate::dirs::Dirs;
 use crate::error::Error;
@@ -17,7 +18,7 @@ use crate::oci::reference::Reference;
 use crate::oci::source::Source;
 use crate::pull;
 use crate::session::{self, Boxes};
-use crate::store::{self, Damage, DamagedRecord, Store};
+use crate::store::{self, Damage, DamagedRecord, Store, Target};
 use crate::ui::{Ui, count, size};
 
 /// The exit code for damage that was found and is left.
@@ -39,7 +40,7 @@ struct LayerLine {
     /// References, or else digests, of the images that have it.
     images: Vec<String>,
     damage: Vec<DamageLine>,
-    /// It was fetched again, and is whole now.
+    /// It was fetched again, and is whole now; or nobody needs it, and it is gone.
     repaired: bool,
 }
 
@@ -62,7 +63,7 @@ type Users = BTreeMap<Digest, BTreeSet<Digest>>;
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &VerifyArgs) -> Result<ExitCode, Error> {
     let store = Store::open(&dirs.store())?;
-    let (records, users, layers) = survey(ui, &store, &args.references)?;
+    let (records, users, layers) = survey(ui, dirs, &store, &args.references)?;
     let damaged = look(ui, &store, &layers)?;
     let mut report = Report {
         sound: damaged.is_empty() && records.is_empty(),
@@ -80,17 +81,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &VerifyArgs) -> Result<ExitCode, E
         say(ui, &report)?;
     }
     if args.repair && !report.sound {
-        repair(ui, dirs, &users, &records, &mut report)?;
-        let again =
-            report.layers.iter().filter(|line| line.repaired).map(|line| line.digest).collect::<Vec<_>>();
-        // what was fetched is not taken on trust
-        for (digest, _) in look(ui, &store, &again)? {
-            report
-                .layers
-                .iter_mut()
-                .filter(|line| line.digest == digest)
-                .for_each(|line| line.repaired = false);
-        }
+        repair(ui, dirs, &store, &users, &records, &mut report)?;
     }
     let left = report.layers.iter().filter(|line| !line.repaired).count()
         + report.records.iter().filter(|line| !line.repaired).count();
@@ -110,17 +101,23 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &VerifyArgs) -> Result<ExitCode, E
 /// Damaged records, what images have which layers, and the layers to be looked at.
 fn survey(
     ui: &Ui,
+    dirs: &Dirs,
     store: &Store,
     references: &[String],
 ) -> Result<(Vec<DamagedRecord>, Users, Vec<Digest>), Error> {
     let _hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
     let mut records = store.verify_records()?;
     let mut wanted = BTreeSet::new();
-    for reference in references {
-        let name = reference.parse::<Reference>()?.to_string();
-        let manifest = store.resolve(&name)?.ok_or(store::Error::NoImage { name })?;
-        wanted.insert(manifest);
-        records.retain(|record| record.image == Some(manifest));
+    for text in references {
+        let no_image = || store::Error::NoImage { name: text.clone() };
+        wanted.insert(match naming::find(ui, store, dirs, text)? {
+            Target::Image(digest) if store.manifests()?.contains(&digest) => digest,
+            Target::Image(_) => return Err(no_image().into()),
+            Target::Reference(name) => store.resolve(&name)?.ok_or_else(no_image)?,
+        });
+    }
+    if !references.is_empty() {
+        records.retain(|record| record.image.is_some_and(|image| wanted.contains(&image)));
     }
     let mut users = Users::new();
     for manifest in store.manifests()? {
@@ -194,6 +191,7 @@ fn say(ui: &Ui, report: &Report) -> Result<(), Error> {
 fn repair(
     ui: &Ui,
     dirs: &Dirs,
+    store: &Store,
     users: &Users,
     records: &[DamagedRecord],
     report: &mut Report,
@@ -208,47 +206,92 @@ fn repair(
         doubtful.insert(line.digest);
         images.extend(users.get(&line.digest).into_iter().flatten().copied());
     }
-    let store = &Store::open(&dirs.store())?.doubting(doubtful.clone(), move |layer| free(&boxes, layer));
-    for (record, line) in records.iter().zip(&mut report.records) {
-        line.repaired = match &record.reference {
-            // its name is all that is needed
-            Some(reference) if record.image.is_none() => {
-                store.remove_ref(reference)?;
-                reference.parse().is_ok_and(|reference| fetch(ui, dirs, store, &reference, &Platform::host()))
-            }
-            _ => false,
-        };
-        images.extend(record.image);
-    }
-    for manifest in images {
-        let Some((origin, platform)) = origin(store, &manifest) else {
-            ui.warning(&format!("nobody knows where image {} came from", manifest.short()));
-            continue;
-        };
-        let fetched = match &origin {
-            Origin::Files(source) => {
-                let progress = ui.pulling(&source.to_string());
-                let imported = pull::import(store, source, &platform, &progress);
-                drop(progress);
-                done(ui, store, imported)
-            }
-            Origin::Registry(reference) => {
-                let named = store.resolve(&reference.to_string())?.is_some();
-                let fetched = fetch(ui, dirs, store, reference, &platform);
-                if !named {
-                    store.remove_ref(&reference.to_string())?;
-                }
-                fetched
-            }
-        };
-        for (record, line) in records.iter().zip(&mut report.records) {
-            line.repaired |= fetched && record.image == Some(manifest);
+    let doubting = Store::open(&dirs.store())?.doubting(doubtful.clone(), move |layer| free(&boxes, layer));
+    for record in records {
+        match (&record.reference, record.image) {
+            (Some(name), None) => rename(ui, dirs, &doubting, name)?,
+            (_, image) => images.extend(image),
         }
     }
+    for manifest in images {
+        bring_back(ui, dirs, &doubting, &manifest)?;
+    }
+    let is_left = |layer: &&Digest| !users.contains_key(layer) && !doubting.has_layer(layer);
+    drop_unneeded(ui, dirs, store, &doubtful.iter().filter(is_left).copied().collect());
+
+    // nothing of it is taken on trust
+    let here = store.layers()?;
+    let fetched: Vec<Digest> =
+        here.iter().filter(|layer| doubtful.contains(layer) && doubting.has_layer(layer)).copied().collect();
+    let damaged: BTreeSet<Digest> = look(ui, store, &fetched)?.into_iter().map(|(layer, _)| layer).collect();
     for line in &mut report.layers {
-        line.repaired = doubtful.contains(&line.digest) && store.has_layer(&line.digest);
+        let whole = fetched.contains(&line.digest) && !damaged.contains(&line.digest);
+        line.repaired = whole || !here.contains(&line.digest);
+    }
+    let left = store.verify_records()?;
+    for (record, line) in records.iter().zip(&mut report.records) {
+        line.repaired = left.iter().all(|left| left.path != record.path);
     }
     Ok(())
+}
+
+/// Lets a name whose record can't be read stand for an image again: for the one that came by it if that is known, or
+/// else for what it stands for elsewhere. Its record stays as it is until then, lest the image is taken for unused.
+fn rename(ui: &Ui, dirs: &Dirs, store: &Store, name: &str) -> Result<(), Error> {
+    let mut came = Vec::new();
+    for manifest in store.manifests()? {
+        let Ok(Some(image)) = store.image(&manifest) else { continue };
+        let tag = image.source.parse().map(|reference| Reference { digest: None, ..reference }.to_string());
+        if image.source == name || tag.is_ok_and(|tag| tag == name) {
+            came.push(manifest);
+        }
+    }
+    if let [manifest] = came[..] {
+        let hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
+        return Ok(store.set_ref(&hold, name, &manifest)?);
+    }
+    match Source::read(name) {
+        Some(source) => source.is_ok_and(|source| import(ui, store, &source, &Platform::host(), None)),
+        None => name.parse().is_ok_and(|name| fetch(ui, dirs, store, &name, &Platform::host(), None)),
+    };
+    Ok(())
+}
+
+/// Fetches what is missing of an image.
+fn bring_back(ui: &Ui, dirs: &Dirs, store: &Store, manifest: &Digest) -> Result<(), Error> {
+    match origin(store, manifest) {
+        None => ui.warning(&format!("nobody knows where image {} came from", manifest.short())),
+        Some((Origin::Files(source), platform)) => {
+            import(ui, store, &source, &platform, Some(manifest));
+        }
+        Some((Origin::Registry(reference), platform)) => {
+            let named = store.resolve(&reference.to_string())?.is_some();
+            fetch(ui, dirs, store, &reference, &platform, Some(manifest));
+            if !named {
+                store.remove_ref(&reference.to_string())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Layers of no image can't be fetched, and those of no box either need not be.
+fn drop_unneeded(ui: &Ui, dirs: &Dirs, store: &Store, layers: &BTreeSet<Digest>) {
+    if layers.is_empty() {
+        return;
+    }
+    let dropped = || -> Result<Vec<Digest>, Error> {
+        let alone = store.alone(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
+        Ok(alone.drop_unneeded(layers, &in_use::of_boxes(&dirs.boxes())?)?)
+    };
+    match dropped() {
+        Err(error) => error.report(ui),
+        Ok(dropped) => {
+            for layer in layers.iter().filter(|layer| !dropped.contains(layer)) {
+                ui.warning(&format!("layer {} is of no image, but a box stands on it", layer.short()));
+            }
+        }
+    }
 }
 
 /// Where an image can be had again.
@@ -273,16 +316,41 @@ fn origin(store: &Store, manifest: &Digest) -> Option<(Origin, Platform)> {
     Some((origin, platform))
 }
 
-fn fetch(ui: &Ui, dirs: &Dirs, store: &Store, reference: &Reference, platform: &Platform) -> bool {
+fn fetch(
+    ui: &Ui,
+    dirs: &Dirs,
+    store: &Store,
+    reference: &Reference,
+    platform: &Platform,
+    expected: Option<&Digest>,
+) -> bool {
     let progress = ui.pulling(&reference.to_string());
     let pulled = pull::pull(store, dirs, pull::Request { reference, platform }, &progress);
     drop(progress);
-    done(ui, store, pulled)
+    done(ui, store, &reference.to_string(), pulled, expected)
 }
 
-/// Whether an image is here again; if not, the user is told why.
-fn done(ui: &Ui, store: &Store, fetched: Result<pull::Pulled, pull::Error>) -> bool {
+fn import(ui: &Ui, store: &Store, source: &Source, platform: &Platform, expected: Option<&Digest>) -> bool {
+    let progress = ui.pulling(&source.to_string());
+    let imported = pull::import(store, source, platform, &progress);
+    drop(progress);
+    done(ui, store, &source.to_string(), imported, expected)
+}
+
+/// Whether the image is here that was expected; if not, the user is told why.
+fn done(
+    ui: &Ui,
+    store: &Store,
+    name: &str,
+    fetched: Result<pull::Pulled, pull::Error>,
+    expected: Option<&Digest>,
+) -> bool {
     match fetched {
+        Ok(pulled) if expected.is_some_and(|expected| *expected != pulled.manifest_digest) => {
+            let (found, name) = (pulled.manifest_digest.short(), name.escape_debug());
+            ui.warning(&format!("`{name}` holds another image by now, {found}"));
+            false
+        }
         Ok(_) => super::sync_later(store).is_ok(),
         Err(error) => {
             Error::from(error).report(ui);

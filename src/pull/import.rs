@@ -7,7 +7,7 @@ use std::path::Path;
 use super::blobs::Archived;
 use super::decode::Decoder;
 use super::error::{Error, Why};
-use super::{Found, Origin, Progress, Pulled, behind, complete, keep, layers, suits};
+use super::{Found, Origin, Progress, Pulled, behind, complete, keep, layers, resolve, suits};
 use crate::fetch::Fetched;
 use crate::layout::{self, DockerArchive, Images, Layout};
 use crate::oci::config::{self, ImageConfig};
@@ -327,7 +327,7 @@ impl Into<'_> {
     fn unchanged(&self, same: impl Fn(&Image) -> bool) -> Result<Option<Pulled>, Why> {
         let mut found = None;
         for name in self.names {
-            let Some(digest) = self.store.resolve(name)? else { return Ok(None) };
+            let Some(digest) = resolve(self.store, name)? else { return Ok(None) };
             match complete(self.store, &digest)? {
                 Some((image, config)) if same(&image) && suits(&config, self.platform).is_ok() => {
                     found = Some(Pulled::unchanged(image.manifest_digest));

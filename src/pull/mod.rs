@@ -222,13 +222,21 @@ fn keep(
 /// The image `name` stands for, if it is here whole and for the platform. One that a digest in the name denies is
 /// not it, whoever gave it that name.
 fn known(store: &Store, name: &str, platform: &Platform) -> Result<Option<(Image, ImageConfig)>, Why> {
-    let Some(manifest) = store.resolve(name)? else { return Ok(None) };
+    let Some(manifest) = resolve(store, name)? else { return Ok(None) };
     let wanted = name.parse::<Reference>().ok().and_then(|reference| reference.digest);
     let is_it = |image: &Image| {
         wanted.is_none_or(|wanted| wanted == image.manifest_digest || Some(wanted) == top_digest(image))
     };
     let found = complete(store, &manifest)?;
     Ok(found.filter(|(image, config)| is_it(image) && suits(config, platform).is_ok()))
+}
+
+/// The manifest `name` stands for. A record of it that is damaged counts as missing: the pull mends it.
+fn resolve(store: &Store, name: &str) -> Result<Option<Digest>, Why> {
+    match store.resolve(name) {
+        Err(store::Error::Damaged { .. }) => Ok(None),
+        found => Ok(found?),
+    }
 }
 
 /// The image of a manifest or an index with this digest, by whatever name it is here.
@@ -243,8 +251,8 @@ fn with_digest(
     if let Some(found) = suitable(digest)? {
         return Ok(Some(found));
     }
-    for entry in store.images()? {
-        let found = suitable(&entry.manifest_digest)?;
+    for manifest in store.manifests()? {
+        let found = suitable(&manifest)?;
         if let Some(found) = found.filter(|(image, _)| top_digest(image) == Some(*digest)) {
             return Ok(Some(found));
         }

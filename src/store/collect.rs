@@ -101,6 +101,17 @@ impl Alone<'_> {
         Ok(removed)
     }
 
+    /// Drops those of `layers` that no image and no box has; gives them.
+    pub fn drop_unneeded(&self, layers: &BTreeSet<Digest>, in_use: &InUse) -> Result<Vec<Digest>, Error> {
+        let mut needed = in_use.layers.clone();
+        for manifest in self.store.manifests()? {
+            needed.extend(self.store.layers_of(&manifest)?);
+        }
+        let unneeded: Vec<Digest> = layers.difference(&needed).copied().collect();
+        unneeded.iter().try_for_each(|layer| self.store.drop_layer(layer))?;
+        Ok(unneeded)
+    }
+
     /// What [`Alone::prune`] would remove.
     pub fn unneeded(&self, in_use: &InUse, all: bool) -> Result<Removed, Error> {
         let store = self.store;
