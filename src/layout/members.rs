@@ -377,7 +377,7 @@ mod tests {
         sum[0] ^= 1;
         let mut names = Vec::new();
         for number in 0..17 << 10 {
-            let name = format!("{number:0>width$}", width = MAX_NAME);
+            let name = format!("{number:0>MAX_NAME$}");
             names.extend(member("@", EntryType::GNULongName, "", name.as_bytes()));
             names.extend(file("cut", b""));
         }

@@ -334,7 +334,10 @@ fn not_every_success_is_one() {
         let digest = Digest::of(b"abc");
         let blob = || match push.blob(&digest, 3, &source, &|_| {}, &|_| {}) {
             Err(BlobError::Upload(error)) => Err(error),
-            sent => Ok(assert!(sent.is_ok())),
+            sent => {
+                assert!(sent.is_ok());
+                Ok(())
+            }
         };
         let error = push.has(&digest, &|_| {}).and_then(|there| if there { Ok(()) } else { blob() });
         assert!(error.unwrap_err().to_string().contains(words), "{method} {status} {kind}");
