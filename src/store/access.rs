@@ -61,11 +61,6 @@ impl Access {
         Ok((folder, name))
     }
 
-    /// A folder itself, as [`Access::parent`] would open it for what is in it.
-    pub(super) fn folder(&mut self, path: &[u8]) -> Result<&OwnedFd, sys::Error> {
-        Ok(self.parent(&[path, b"/"].concat())?.0)
-    }
-
     /// Makes a call on the last name of `path` in its folder; once more, under the lock, when that is denied.
     pub(super) fn at<T>(
         &mut self,

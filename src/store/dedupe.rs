@@ -240,21 +240,21 @@ fn open(access: &mut Access, inode: &Inode) -> io::Result<Option<File>> {
 /// Puts `master` in the place of the file at `path`; the time of the folder stays.
 fn replace(master: &File, access: &mut Access, path: &[u8], staging: &Path) -> Result<(), crate::sys::Error> {
     let spare = spare(master, staging)?;
-    let replaced = (|| {
-        let (folder, name) = access.parent(path)?;
-        let time = fd::stat_at(folder.as_fd(), b".")?;
-        let mode = fd::mode(folder.as_fd())?;
+    // what is made writable here nobody must take for left by a crash
+    let replaced = access.locked(path, |folder, name| {
+        let time = fd::stat_at(folder, b".")?;
+        let mode = fd::mode(folder)?;
         let closed = mode & 0o200 == 0;
         if closed {
-            fd::fchmod(folder.as_fd(), mode | 0o200)?;
+            fd::fchmod(folder, mode | 0o200)?;
         }
-        let moved = fd::rename_to(&spare, folder.as_fd(), name);
+        let moved = fd::rename_to(&spare, folder, name);
         if closed {
-            let _ = fd::fchmod(folder.as_fd(), mode);
+            let _ = fd::fchmod(folder, mode);
         }
         moved?;
-        fd::futimens(folder.as_fd(), &TimeSpec::new(time.st_mtime, time.st_mtime_nsec))
-    })();
+        fd::futimens(folder, &TimeSpec::new(time.st_mtime, time.st_mtime_nsec))
+    });
     if replaced.is_err() {
         // what can't be removed now is swept later
         let _ = std::fs::remove_file(&spare);
@@ -284,11 +284,10 @@ fn gather(
     let mut access = Access::new(folder).at("open", folder)?;
     let mut todo = vec![b"tree".to_vec()];
     while let Some(at) = todo.pop() {
-        let names = access.folder(&at).and_then(|folder| fd::names(folder.as_fd(), usize::MAX));
+        let names = access.at_folder(&at, |folder| fd::names(folder, usize::MAX));
         for name in names.at("read", folder)? {
             let below = [&at[..], b"/", &name].concat();
-            let (parent, name) = access.parent(&below).at("open", folder)?;
-            let found = fd::stat_at(parent.as_fd(), name).at("look at", folder)?;
+            let found = access.at(&below, fd::stat_at).at("look at", folder)?;
             match found.st_mode & libc::S_IFMT {
                 libc::S_IFDIR => todo.push(below),
                 libc::S_IFREG => {
