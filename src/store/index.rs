@@ -107,6 +107,12 @@ impl Writer {
 
 /// Reads the entries that do not belong to 0:0, in order of path.
 pub(super) fn foreign_owners(path: &Path) -> Result<Vec<Owner>, Error> {
+    Ok(read(path, &mut |_, _| {})?.0)
+}
+
+/// The same, and how many of the lines have such an owner; `aside` is called with each attribute that is not set on
+/// its inode: the path and its name.
+pub(super) fn read(path: &Path, aside: &mut dyn FnMut(&[u8], &[u8])) -> Result<(Vec<Owner>, u64), Error> {
     let damaged = |why: &str| Error::Damaged { path: path.to_owned(), why: why.to_owned() };
     let file = File::open(path).at("open", path)?;
     let mut lines = BufReader::new(file).lines();
@@ -115,19 +121,30 @@ pub(super) fn foreign_owners(path: &Path) -> Result<Vec<Owner>, Error> {
         return Err(damaged("it does not begin as an index"));
     }
     let mut entries: BTreeMap<Vec<u8>, Line> = BTreeMap::new();
+    let (mut count, mut last) = (0, Vec::new());
     for text in lines {
         let text = text.at("read", path)?;
-        if text.starts_with("x ") || text.starts_with("i ") {
+        if let Some(attribute) = text.strip_prefix("x ") {
+            let (name, value) = attribute.split_once(' ').ok_or_else(|| damaged("a line is no attribute"))?;
+            match (unescape(name), unescape(value)) {
+                (Some(name), Some(_)) => aside(&last, &name),
+                _ => return Err(damaged("a line is no attribute")),
+            }
+            continue;
+        }
+        if text.starts_with("i ") {
             continue;
         }
         let (line, name) = parse(&text).ok_or_else(|| damaged("a line is not an entry"))?;
         if line.kind != b'd' {
             forget_below(&mut entries, &name);
         }
+        count += u64::from((line.uid, line.gid) != (0, 0));
+        last.clone_from(&name);
         entries.insert(name, line);
     }
     let foreign = entries.into_iter().filter(|(_, line)| (line.uid, line.gid) != (0, 0));
-    Ok(foreign
+    let owners = foreign
         .filter(|(_, line)| !matches!(line.kind, b'c' | b'b'))
         .map(|(name, Line { mode, uid, gid, .. })| Owner {
             path: OsString::from_vec(name).into(),
@@ -135,7 +152,8 @@ pub(super) fn foreign_owners(path: &Path) -> Result<Vec<Owner>, Error> {
             gid,
             mode,
         })
-        .collect())
+        .collect();
+    Ok((owners, count))
 }
 
 fn forget_below(entries: &mut BTreeMap<Vec<u8>, Line>, name: &[u8]) {

@@ -5,10 +5,12 @@
 //! is in the tree must have an entry. What a crash in the middle of reading a closed file leaves (its owner's right to
 //! read) is set right on the way.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -19,8 +21,10 @@ use super::access::Access;
 use super::archive::{Archive, Entry, Kind};
 use super::error::{At, Error, shown};
 use super::framing::{Place, Record, Records};
+use super::index::{self, Owner};
 use super::layer_tar::Moves;
 use crate::oci::digest::Digest;
+use crate::sys::fd::Xattr;
 use crate::sys::{self, fd};
 
 /// Something that is not as it was recorded.
@@ -91,15 +95,19 @@ impl Store {
         if meta.diff_id != *layer {
             found.push(whole("has the record of another layer"));
         }
-        if self.foreign_owners(layer)?.len() as u64 > meta.tally.foreign_owners {
-            found.push(whole("has more owners in its index than were recorded"));
-        }
         let mut tree = Tree {
             access: Access::new(&folder).at("open", &folder)?,
             known: Known::read(&mut Records::open(&folder)?)?,
             linked: HashSet::new(),
             expected: HashSet::new(),
+            owners: HashMap::new(),
+            aside: HashSet::new(),
+            earlier: HashMap::new(),
+            hiding: HashSet::new(),
         };
+        if tree.read_index(&folder.join("index"))? != meta.tally.foreign_owners {
+            found.push(whole("does not have as many owners in its index as were recorded"));
+        }
         let mut records = Records::open(&folder)?;
         let mut archive = Archive::new(Counted { tar: self.damaged_layer_tar(layer)?, advance });
         let (mut number, mut outside) = (0, Vec::new());
@@ -122,6 +130,10 @@ impl Store {
         let inside: HashSet<_> = found.iter().filter_map(|damage| damage.entry.clone()).collect();
         outside.retain(|damage| damage.entry.as_ref().is_none_or(|entry| !inside.contains(entry)));
         found.append(&mut outside);
+        for path in tree.owners.keys() {
+            let why = "has an owner in the index that it does not have in the image".into();
+            found.push(Damage { entry: Some(shown(path)), why });
+        }
         tree.find_strangers(found)?;
         if digest != *layer && found.is_empty() {
             found.push(whole(
@@ -200,6 +212,14 @@ struct Tree {
     linked: HashSet<u64>,
     /// Hashes of all paths that belong in the tree.
     expected: HashSet<u64>,
+    /// Owners by the index that were not met yet.
+    owners: HashMap<Vec<u8>, Owner>,
+    /// Hashes of path and name of attributes that by the index are not set.
+    aside: HashSet<u64>,
+    /// Attributes of folders that have several entries, by the hash of the path.
+    earlier: HashMap<u64, Vec<Xattr>>,
+    /// Hashes of the paths of folders that hide what is below them in lower layers.
+    hiding: HashSet<u64>,
 }
 
 /// The folder a path lies in; empty for the root.
@@ -213,6 +233,17 @@ fn in_folder(path: &[u8]) -> Vec<u8> {
 }
 
 impl Tree {
+    /// Takes in the index; how many lines of it have an owner.
+    fn read_index(&mut self, path: &Path) -> Result<u64, Error> {
+        let (aside, paths) = (&mut self.aside, &self.known.paths);
+        let (owners, count) = index::read(path, &mut |path, name| {
+            aside.insert(paths.hash_one((path, name)));
+        })?;
+        self.owners =
+            owners.into_iter().map(|owner| (owner.path.as_os_str().as_bytes().to_vec(), owner)).collect();
+        Ok(count)
+    }
+
     /// Compares one entry with what stands at its place; the path and what is wrong there.
     fn compare(&mut self, number: u64, place: &Place, entry: &Entry, size: u64) -> Option<(Vec<u8>, String)> {
         let path = match place {
@@ -239,10 +270,20 @@ impl Tree {
             _ => self.expect(path),
         }
         let wrong = match place {
-            Place::At(path) if !self.known.is_last(number, path) => Ok(None),
-            Place::At(path) => self.inode(path, entry, size),
+            Place::At(path) if !self.known.is_last(number, path) => {
+                if !entry.xattrs.is_empty() {
+                    let earlier = self.earlier.entry(self.known.paths.hash_one(&path[..])).or_default();
+                    earlier.extend(entry.xattrs.iter().cloned());
+                }
+                Ok(None)
+            }
+            Place::At(path) => {
+                let owned = self.owned(path, entry);
+                self.inode(path, entry, size).map(|wrong| wrong.or(owned))
+            }
             Place::Hides(path) => self.hides(path),
             Place::HidesAll(path) => {
+                self.hiding.insert(self.known.paths.hash_one(&path[..]));
                 self.is_opaque(path).map(|is| (!is).then_some("shows what it is to hide"))
             }
             Place::Device(_) | Place::Nowhere => Ok(None),
@@ -261,6 +302,46 @@ impl Tree {
         while self.expected.insert(self.known.paths.hash_one(path)) && !path.is_empty() {
             path = parent_of(path);
         }
+    }
+
+    /// Whether the index gives an entry the owner it has.
+    fn owned(&mut self, path: &[u8], entry: &Entry) -> Option<&'static str> {
+        let indexed = self.owners.remove(path).map(|owner| (owner.uid, owner.gid, owner.mode));
+        let foreign = (entry.uid, entry.gid) != (0, 0);
+        let expected = foreign.then_some((entry.uid, entry.gid, entry.mode));
+        (indexed != expected).then_some("has another owner in the index than in the image")
+    }
+
+    /// Whether a file or folder has the attributes of the user's that were set, and no others.
+    fn has_its_attributes(&mut self, path: &[u8], entry: &Entry) -> Result<bool, sys::Error> {
+        let there = in_folder(path);
+        let hash = self.known.paths.hash_one(path);
+        let mut wanted = BTreeMap::new();
+        for (name, value) in self.earlier.remove(&hash).iter().flatten().chain(&entry.xattrs) {
+            let set = name.starts_with(b"user.")
+                && !self.aside.contains(&self.known.paths.hash_one((path, &name[..])));
+            if set {
+                wanted.insert(name.clone(), value.clone());
+            }
+        }
+        let any = |folder: BorrowedFd<'_>, name: &[u8]| {
+            fd::has_xattrs_of(fd::openat(folder, name, OFlag::O_PATH, 0)?.as_fd(), b"user.")
+        };
+        if wanted.is_empty() && !self.access.at(&there, any)? {
+            return Ok(true);
+        }
+        let found = match entry.kind {
+            Kind::Folder => self.access.at_folder(&there, fd::xattrs)?,
+            _ => match fd::xattrs(self.access.open(&there)?.as_fd()) {
+                // not to be read while the file is closed: then it is only known that there are some
+                Err(error) if error.errno == nix::errno::Errno::EACCES => return Ok(!wanted.is_empty()),
+                found => found?,
+            },
+        };
+        // how overlayfs is told what is hidden is looked at elsewhere
+        let hiding: &[u8] = if entry.kind == Kind::Folder { b"user.overlay.opaque" } else { b"" };
+        let ours = |(name, _): &Xattr| name.starts_with(b"user.") && name != hiding;
+        Ok(found.into_iter().filter(ours).eq(wanted))
     }
 
     fn inode(&mut self, path: &[u8], entry: &Entry, size: u64) -> Result<Option<&'static str>, sys::Error> {
@@ -314,6 +395,10 @@ impl Tree {
                 return Ok(Some("has another time of change"));
             }
         }
+        let has_any = matches!(entry.kind, Kind::File | Kind::Folder);
+        if has_any && !self.has_its_attributes(path, entry)? {
+            return Ok(Some("has other attributes"));
+        }
         Ok(None)
     }
 
@@ -322,6 +407,11 @@ impl Tree {
         match self.access.at(&in_folder(path), fd::stat_at) {
             Err(error) if error.errno == nix::errno::Errno::ENOENT => {
                 Ok((!self.is_opaque(parent_of(path))?).then_some("shows what it is to hide"))
+            }
+            // a folder in the place of one that it hides
+            Ok(found) if found.st_mode & libc::S_IFMT == libc::S_IFDIR => {
+                self.hiding.insert(self.known.paths.hash_one(path));
+                Ok((!self.is_opaque(path)?).then_some("shows what it is to hide"))
             }
             there => there.map(|_| None),
         }
@@ -339,6 +429,12 @@ impl Tree {
     fn find_strangers(&mut self, found: &mut Vec<Damage>) -> Result<(), Error> {
         let mut todo = vec![Vec::new()];
         while let Some(path) = todo.pop() {
+            if !self.hiding.contains(&self.known.paths.hash_one(&path[..]))
+                && self.is_opaque(&path).unwrap_or(false)
+            {
+                let why = "hides what it is to show".into();
+                found.push(Damage { entry: Some(shown(&path)), why });
+            }
             let names = self.access.at_folder(&in_folder(&path), |folder| fd::names(folder, usize::MAX));
             let names = match names {
                 Ok(names) => names,
@@ -370,14 +466,15 @@ impl Tree {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::path::Path;
 
     use super::*;
     use crate::store::listing::layer;
 
     const LISTING: &str = "d 755 d\nf 000 d/closed secret\nd 000 shut\nd 755 shut/up\nf 644 shut/up/file x\n\
         f 644 a one | mtime=7\nh b a\nl l d\nl dead nowhere\np 600 fifo\nf 644 d/.wh.gone \nd 700 e\nf 644 e/x y\n\
-        d 755 o\nf 644 o/.wh..wh..opq \nf 600 o/x z";
+        d 755 o\nf 644 o/.wh..wh..opq \nf 600 o/x z\n\
+        f 644 owned x | uid=7\nf 644 noted x | user.note=one security.capability=y\nf 0 shy x | user.note=one\nd 755 e | user.note=a\n\
+        f 644 .wh.renewed \nd 755 renewed\nc 600 null 1:3";
 
     fn made() -> (tempfile::TempDir, Store, Digest) {
         made_of(LISTING)
@@ -396,6 +493,16 @@ mod tests {
     #[test]
     fn all_that_differs_is_named() {
         let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let set = |path: &Path, name: &str, value: &str| {
+            let file = fs::File::open(path).unwrap();
+            fd::fsetxattr(file.as_fd(), name.as_bytes(), value.as_bytes()).unwrap();
+        };
+        let index = |tree: &Path, from: &str, to: &str| {
+            let path = tree.join("../index");
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from), "{text}");
+            fs::write(path, text.replace(from, to)).unwrap();
+        };
         type Break<'a> = &'a dyn Fn(&Path);
         let breaks: &[(Break<'_>, &[&str])] = &[
             (&|_| {}, &[]),
@@ -430,6 +537,20 @@ mod tests {
             ),
             (&|tree| fs::remove_file(tree.join("d/gone")).unwrap(), &["d/gone shows what it is to hide"]),
             (&|tree| fs::write(tree.join("shut-not"), "").unwrap(), &["shut-not does not belong there"]),
+            (&|tree| set(&tree.join("e"), "user.overlay.opaque", "y"), &["e hides what it is to show"]),
+            (&|tree| set(tree, "user.overlay.opaque", "y"), &["hides what it is to show"]),
+            (&|tree| set(&tree.join("a"), "user.overlay.metacopy", ""), &["a has other attributes"]),
+            (&|tree| set(&tree.join("noted"), "user.note", "two"), &["noted has other attributes"]),
+            (&|tree| index(tree, "f 644 7 0 - owned\n", ""), &["owned has another owner", "as many owners"]),
+            (&|tree| index(tree, "f 644 7 0 - owned\n", "f 644 8 0 - owned\n"), &["owned has another owner"]),
+            (
+                &|tree| index(tree, "f 644 7 0 - owned\n", "f 644 7 0 - owned\nf 644 1 0 - e/x\n"),
+                &["e/x has another owner", "as many owners"],
+            ),
+            (
+                &|tree| index(tree, "f 644 7 0 - owned\n", "f 644 7 0 - owned\nf 644 1 0 - nothing\n"),
+                &["nothing has an owner", "as many owners"],
+            ),
             (&|tree| fs::remove_file(tree.join("../framing")).unwrap(), &["cannot open"]),
             (&|tree| fs::write(tree.join("../framing"), "x").unwrap(), &["framing is damaged"]),
             (&|tree| fs::write(tree.join("../meta"), "x").unwrap(), &["meta is damaged"]),

@@ -174,6 +174,22 @@ pub fn fsetxattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Er
 /// Name and value of an extended attribute.
 pub type Xattr = (Vec<u8>, Vec<u8>);
 
+/// Whether the file behind a handle (O_PATH will do) has an extended attribute whose name starts so.
+pub fn has_xattrs_of(handle: BorrowedFd<'_>, prefix: &[u8]) -> Result<bool, Error> {
+    let path = CString::new(format!("/proc/self/fd/{}", handle.as_raw_fd()))
+        .map_err(|_| failed("listxattr", b"", Errno::EINVAL))?;
+    let mut names = [0_u8; 65536]; // the most there can be: XATTR_LIST_MAX
+    // SAFETY: the path ends in NUL, and no more than the buffer's length is written to it.
+    let length = unsafe { libc::listxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
+    match Errno::result(length) {
+        Err(Errno::ENOTSUP) => Ok(false),
+        length => {
+            let length = length.map_err(|errno| failed("listxattr", b"", errno))?.cast_unsigned();
+            Ok(names[..length].split(|byte| *byte == 0).any(|name| name.starts_with(prefix)))
+        }
+    }
+}
+
 /// All extended attributes of an open file with their values, sorted by name.
 pub fn xattrs(fd: BorrowedFd<'_>) -> Result<Vec<Xattr>, Error> {
     let mut names = vec![0_u8; 65536]; // the most there can be: XATTR_LIST_MAX, XATTR_SIZE_MAX
