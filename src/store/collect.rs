@@ -137,7 +137,7 @@ impl Alone<'_> {
         }
         for layer in store.layers()? {
             if !needed.contains(&layer) {
-                usage.add(&store.layer_folder(&layer))?;
+                usage.add_layer(&store.layer_folder(&layer))?;
                 removed.layers.push(layer);
             }
         }

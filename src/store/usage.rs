@@ -1,7 +1,10 @@
 //! How much of the disk trees take, to the block, each inode counted once however many names it has.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -43,11 +46,23 @@ impl Usage {
     /// Adds what stands at `path`.
     pub fn add(&mut self, path: &Path) -> Result<(), Error> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-        let mut access = match Access::looking(parent) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            opened => opened.at("open", parent)?,
-        };
-        let top = std::os::unix::ffi::OsStrExt::as_bytes(name).to_vec();
+        match Access::looking(parent) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            opened => self.walk(opened.at("open", parent)?, name.as_bytes(), path),
+        }
+    }
+
+    /// Adds a layer's folder; what is closed in it is opened up while it is looked into.
+    pub(super) fn add_layer(&mut self, path: &Path) -> Result<(), Error> {
+        match Access::new(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            opened => self.walk(opened.at("open", path)?, b".", path),
+        }
+    }
+
+    /// Adds what stands at `top`; the path is for messages.
+    fn walk(&mut self, mut access: Access, top: &[u8], path: &Path) -> Result<(), Error> {
+        let top = top.to_vec();
         let found = match access.at(&top, fd::stat_at) {
             Err(error) if error.errno == Errno::ENOENT => return Ok(()),
             found => found.at("look at", path)?,
@@ -127,7 +142,9 @@ fn is_folder(found: &libc::stat) -> bool {
 impl Store {
     /// What a layer that is here takes, its records included.
     pub fn layer_usage(&self, layer: &Digest) -> Result<Usage, Error> {
-        Usage::of(&self.layer_folder(layer))
+        let mut usage = Usage::default();
+        usage.add_layer(&self.layer_folder(layer))?;
+        Ok(usage)
     }
 
     /// What half-made things and those about to be removed take.
@@ -137,15 +154,28 @@ impl Store {
 
     /// What the store takes as a whole.
     pub fn usage(&self) -> Result<Usage, Error> {
-        Usage::of(&self.root)
+        let (layers, sums) = (self.root.join("layers"), self.root.join("layers/sha256"));
+        let mut usage = Usage::default();
+        for entry in fs::read_dir(&self.root).at("read", &self.root)? {
+            let path = entry.at("read", &self.root)?.path();
+            if path != layers {
+                usage.add(&path)?;
+            }
+        }
+        for folder in [&self.root, &layers, &sums] {
+            usage.count(
+                &fd::stat_at(File::open(folder).at("open", folder)?.as_fd(), b".").at("look at", folder)?,
+            );
+        }
+        self.layers()?.iter().try_for_each(|layer| usage.add_layer(&self.layer_folder(layer)))?;
+        Ok(usage)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+    use crate::store::listing::layer;
 
     #[test]
     fn inodes_count_once_and_come_free_with_their_last_name() {
@@ -168,5 +198,29 @@ mod tests {
         both.merge(&second);
         assert!(close(both.bytes(), 2) && close(both.freed(), 2));
         assert_eq!(Usage::of(&place.path().join("nothing")).unwrap(), Usage::default());
+    }
+
+    #[test]
+    fn closed_folders_of_layers_count() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(&place.path().join("store")).unwrap();
+        let add = |mode: &str| {
+            let tar = layer(&format!(
+                "d {mode} shut\nd {mode} shut/more\nf 0 shut/more/big {}",
+                "x".repeat(1 << 20)
+            ));
+            let hold = store.hold(&mut |_| {}).unwrap();
+            let lock = store.lock_layer(&hold, &Digest::of(&tar), &mut |_| {}).unwrap();
+            store.publish_layer(store.unpack_layer(&lock, &tar[..]).unwrap()).unwrap().diff_id
+        };
+        let (open, shut) = (add("755"), add("0"));
+        let usage = store.layer_usage(&shut).unwrap();
+        assert_eq!((usage.closed, usage.bytes()), (0, store.layer_usage(&open).unwrap().bytes()));
+        assert_eq!(usage.freed(), usage.bytes());
+        let all = store.usage().unwrap();
+        assert!(all.closed == 0 && all.bytes() > 2 * usage.bytes(), "{all:?}");
+        let mode = fs::symlink_metadata(store.layer_tree(&shut).join("shut")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0);
     }
 }
