@@ -1,9 +1,7 @@
 //! `devbox completions SHELL`: prints the shell's script.
 
-use crate::error::ExitCode;
-
 use crate::cli::CompletionsArgs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::ui::Ui;
 
 pub(super) fn run(ui: &Ui, args: &CompletionsArgs) -> Result<ExitCode, Error> {

@@ -1,13 +1,12 @@
 //! `devbox dedupe`: equal files of different images share the disk.
 
-use crate::error::ExitCode;
 use std::os::fd::OwnedFd;
 
 use serde::Serialize;
 
 use crate::cli::{Format, ListArgs};
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::oci::digest::Digest;
 use crate::session::{self, Boxes};
 use crate::store::{Deduped, Store};

@@ -3,7 +3,6 @@
 //! An image's size is what its layers take; what it shares would stay if it went. A box's size is its own files; its
 //! image comes beside it.
 
-use crate::error::ExitCode;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -14,7 +13,7 @@ use serde::Serialize;
 use super::full_maps;
 use crate::cli::{Format, ListArgs};
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::oci::digest::Digest;
 use crate::probe;
 use crate::session::Boxes;

@@ -1,10 +1,8 @@
 //! `devbox doctor`: what this machine lacks, and the command that mends it.
 
-use crate::error::ExitCode;
-
 use crate::cli::{Format, ListArgs};
 use crate::dirs::Dirs;
-use crate::error::{Error, OURS};
+use crate::error::{Error, ExitCode, OURS};
 use crate::probe::{self, Check, System, Tries, Verdict, attempt};
 use crate::ui::{Table, Tone, Ui};
 

@@ -1,12 +1,10 @@
 //! `devbox enter`: a shell in a box.
 
-use crate::error::ExitCode;
-
 use super::accepted;
 use super::opening::Opening;
 use crate::cli::EnterArgs;
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::plan::Image;
 use crate::plan::resolve::Ask;
 use crate::ui::Ui;

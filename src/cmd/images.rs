@@ -1,13 +1,12 @@
 //! `devbox images`: what the store holds.
 
-use crate::error::ExitCode;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
 use crate::cli::{Format, ListArgs};
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
 use crate::store::Store;

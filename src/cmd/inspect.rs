@@ -1,13 +1,12 @@
 //! `devbox inspect`: all that is known about a box.
 
-use crate::error::ExitCode;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::cli::{Format, InspectArgs};
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::session::{Boxes, Record};
 use crate::ui::{Table, Ui, age};
 

@@ -1,11 +1,10 @@
 //! `devbox login`: checks a user and password with a registry and keeps them where podman does.
 
-use crate::error::ExitCode;
 use std::io::{self, Read};
 
 use crate::cli::LoginArgs;
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::fetch::login::{self, Kept, Key};
 use crate::ui::Ui;
 

@@ -1,10 +1,8 @@
 //! `devbox logout`: forgets what `login` kept. The registries' names go to standard output.
 
-use crate::error::ExitCode;
-
 use crate::cli::LogoutArgs;
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::fetch::login::{self, Key};
 use crate::ui::Ui;
 

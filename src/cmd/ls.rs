@@ -1,12 +1,10 @@
 //! `devbox ls`: the boxes there are.
 
-use crate::error::ExitCode;
-
 use serde::Serialize;
 
 use crate::cli::{Format, ListArgs};
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::session::Boxes;
 use crate::ui::{Table, Ui, age};
 

@@ -1,6 +1,5 @@
 //! `devbox man`: the manual, made from the definitions of the command line.
 
-use crate::error::ExitCode;
 use std::fs;
 use std::path::Path;
 
@@ -8,7 +7,7 @@ use clap::CommandFactory as _;
 use clap_mangen::Man;
 
 use crate::cli::{Cli, ManArgs};
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::ui::Ui;
 
 pub(super) fn run(ui: &Ui, args: &ManArgs) -> Result<ExitCode, Error> {

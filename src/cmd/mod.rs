@@ -31,12 +31,11 @@ mod tag;
 mod trust;
 mod verify;
 
-use crate::error::ExitCode;
 use std::path::Path;
 
 use crate::cli::{Cli, PlanFlags, Verb};
 use crate::dirs::{self, Dirs};
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap};
 use crate::plan::{Flags, Host, Ids, Plan, User};
 use crate::probe;

@@ -1,7 +1,6 @@
 //! From a plan to a session's exit code: the box is joined when it runs, started when it does not, made when it is
 //! not there, its image fetched when it is missing. `enter` and `run` differ in what they ask for, no more.
 
-use crate::error::ExitCode;
 use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::making::Made;
 use crate::cli::PullPolicy;
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap, IdMaps};
 use crate::plan::resolve::{Accounts, Ask, ImageDefaults, Program, Resolved, resolve};
 use crate::plan::{Host, Ids, Image, Plan, User};

@@ -1,14 +1,12 @@
 //! `devbox plan`: what would be done.
 
-use crate::error::ExitCode;
-
 use serde::Serialize;
 
 use super::reference::Doubt;
 use super::{Planned, planned};
 use crate::cli::{Format, PlanArgs};
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::plan::Plan;
 use crate::ui::{Table, Tone, Ui};
 

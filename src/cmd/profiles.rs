@@ -1,10 +1,8 @@
 //! `devbox profiles`: what can be named, and where it comes from.
 
-use crate::error::ExitCode;
-
 use crate::cli::{Format, ListArgs};
 use crate::dirs::{self, Dirs};
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::probe;
 use crate::profile::{self, Layer, Listed};
 use crate::ui::{Table, Ui};

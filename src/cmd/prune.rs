@@ -1,13 +1,11 @@
 //! `devbox prune`: takes away what no image, box or running command needs.
 
-use crate::error::ExitCode;
-
 use serde::Serialize;
 
 use super::in_use;
 use crate::cli::{Format, PruneArgs};
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::oci::digest::Digest;
 use crate::session::Boxes;
 use crate::store::{Removed, Store};

@@ -1,12 +1,10 @@
 //! `devbox pull`: fetches images. The digests go to standard output, all else is said beside it.
 
-use crate::error::ExitCode;
-
 use super::naming::{self, Name};
 use super::reference::Doubt;
 use crate::cli::PullArgs;
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::oci::platform::Platform;
 use crate::pull;
 use crate::rootfs;

@@ -1,12 +1,11 @@
 //! `devbox rm`: boxes and all that is in them.
 
-use crate::error::ExitCode;
 use std::time::Duration;
 
 use super::full_maps;
 use crate::cli::RmArgs;
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::probe;
 use crate::session::Boxes;
 use crate::ui::Ui;

@@ -1,11 +1,9 @@
 //! `devbox rmi`: takes images away. What boxes stand on stays.
 
-use crate::error::ExitCode;
-
 use super::{in_use, naming};
 use crate::cli::RmiArgs;
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::store::Store;
 use crate::ui::{Ui, count, size};
 

@@ -1,12 +1,10 @@
 //! `devbox run`: a command in a box.
 
-use crate::error::ExitCode;
-
 use super::accepted;
 use super::opening::Opening;
 use crate::cli::RunArgs;
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::plan::resolve::Ask;
 use crate::profile;
 use crate::session;

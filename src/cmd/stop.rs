@@ -1,11 +1,10 @@
 //! `devbox stop`: ends boxes and every session in them.
 
-use crate::error::ExitCode;
 use std::time::Duration;
 
 use crate::cli::StopArgs;
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::session::Boxes;
 use crate::ui::Ui;
 

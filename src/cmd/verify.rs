@@ -1,6 +1,5 @@
 //! `devbox verify`: is everything in the store as it was when its digest was checked? What is not can be fetched again.
 
-use crate::error::ExitCode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
@@ -10,7 +9,7 @@ use serde::Serialize;
 use super::{in_use, naming};
 use crate::cli::{Format, VerifyArgs};
 use crate::dirs::Dirs;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;

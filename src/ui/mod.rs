@@ -13,7 +13,6 @@ mod prompt;
 mod table;
 mod working;
 
-use crate::error::ExitCode;
 use std::error::Error as StdError;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +21,7 @@ use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 
 use crate::dirs;
-use crate::error::OURS;
+use crate::error::{ExitCode, OURS};
 
 pub use progress::Pulling;
 pub use table::Table;
