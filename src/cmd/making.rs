@@ -1,6 +1,6 @@
 //! What a box stands on: its record, its image and its layers, each made or fetched when it is missing.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -139,7 +139,7 @@ impl Opening<'_> {
             }
         }
         // An overlay takes no folder twice, and all of a layer is in the topmost of its kind.
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         let once = record.layers.iter().rev().filter(|layer| seen.insert(**layer));
         Ok(once.map(|layer| store.layer_tree(layer)).collect())
     }

@@ -31,7 +31,8 @@ mod tag;
 mod trust;
 mod verify;
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{Cli, PlanFlags, Verb};
 use crate::dirs::{self, Dirs};
@@ -122,7 +123,15 @@ fn planned(
     host.subordinate_ids = may_need_many_ids(&found, &flags) && probe::has_subordinate_ids();
     let lookup = |name: &str| dirs::variable(name)?.into_string().ok();
     let plan = crate::plan::make(&found, &flags, &host, &lookup)?;
-    let real = |path: &Path| fd::real_path(path).ok();
+    // the project's folder is asked for twice
+    let last = RefCell::new((PathBuf::new(), None));
+    let real = |path: &Path| {
+        let mut last = last.borrow_mut();
+        if last.0 != path {
+            *last = (path.to_owned(), fd::real_path(path).ok());
+        }
+        last.1.clone()
+    };
     let reaches = crate::plan::trust::reaches(&plan, &found, &host, &real)?;
     Ok(Planned { plan, host, reaches })
 }
