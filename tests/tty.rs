@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Pty, Test, host, within};
+use crate::harness::{Pty, Test, binary, host, within};
 
 /// A shell in the box, at its first prompt.
 fn enter(test: &Test) -> Pty {
@@ -21,12 +21,10 @@ fn a_terminal_of_the_boxs_own() {
     pty.line("tty", "/dev/pts/0");
     pty.line("stty size", "37 111");
     pty.line("echo $TERM", "xterm");
-    pty.line(
-        "(trap 'stty size; exit' WINCH; echo tr''apped; while :; do sleep 1 & wait $!; done)",
-        "trapped",
-    );
+    pty.line("(trap 'stty size' WINCH; echo tr''apped; while :; do sleep 1 & wait $!; done)", "trapped");
     pty.resize(50, 132);
     pty.screen.expect("50 132");
+    pty.send("\x03");
     assert!(pty.is_raw());
     pty.send("exit 9\n");
     assert_eq!(pty.wait().code(), Some(9));
@@ -115,4 +113,53 @@ fn a_pipe_beside_a_terminal_stays_a_pipe() {
     let mut pty = Pty::spawn(&test.under(["sh", "-c", script], []));
     pty.screen.expect("a  \\n   b  \\n");
     assert_eq!(pty.wait().code(), Some(0));
+}
+
+/// The shell of the host that has `devbox run` as its job is what Ctrl-Z leads back to.
+#[test]
+fn control_z_stops_a_command_without_a_shell() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let mut pty = Pty::spawn(&test.plain(["bash", "--norc", "-i"]).env("PS1", "at home> "));
+    pty.screen.expect("at home> ");
+    let run = |command: &str| format!("{} run -- {command}", binary().display());
+    pty.line(&run("sh -c 'echo be''gun; exec cat'"), "begun");
+    for text in ["one", "two"] {
+        pty.send("\x1a");
+        pty.screen.expect("Stopped");
+        pty.line("echo still''here", "stillhere");
+        pty.line("fg", "exec cat'\r\n");
+        assert!(within(5, || pty.is_raw()));
+        pty.send(&format!("{text}\n"));
+        pty.screen.expect(&format!("{text}\r\n{text}\r\n"));
+    }
+    pty.send("\x03");
+    pty.screen.expect("at home> ");
+    pty.line("echo code=$?", "code=130");
+    pty.line(&format!("{}; echo code=$?", run("sh -c 'kill -TERM $$'")), "code=143");
+    pty.line(&format!("{} | cat", run("sh -c 'echo be''gun; exec sleep 1000'")), "begun");
+    pty.send("\x1a");
+    pty.screen.expect("Stopped");
+    pty.line("kill %1; fg; echo de''ad", "dead");
+    pty.send("exit\n");
+    pty.wait();
+}
+
+/// Without a shell that could continue it nothing stops.
+#[test]
+fn control_z_means_nothing_to_a_job_nobody_can_continue() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let mut pty = Pty::spawn(&test.devbox(["run", "--", "sh", "-c", "echo be''gun; exec cat"]));
+    pty.screen.expect("begun");
+    pty.send("\x1a");
+    pty.screen.expect("^Z");
+    // The terminal is given back for an instant.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(within(5, || pty.is_raw()));
+    pty.send("on\n");
+    pty.screen.expect("on\r\non\r\n");
+    pty.send("\x04");
+    assert_eq!(pty.wait().code(), Some(0));
+    assert!(pty.restored());
 }

@@ -33,6 +33,8 @@ struct Connection {
     session: Option<Pid>,
     /// The session has a terminal.
     terminal: bool,
+    /// Its leader stands for a command that is a job of that terminal.
+    job: bool,
     /// When the client has gone: the moment its session is killed.
     ends: Option<Instant>,
 }
@@ -104,6 +106,7 @@ impl Connection {
             descriptors: Vec::new(),
             session: None,
             terminal: false,
+            job: false,
             ends: None,
         }
     }
@@ -218,6 +221,7 @@ impl Init {
             Ok(spawned) => {
                 connection.session = Some(spawned.pid);
                 connection.terminal = spawned.master.is_some();
+                connection.job = open.is_job();
                 let reply = Reply::Started { fingerprint: self.fingerprint };
                 let _ = send_with(&connection.stream, &reply, spawned.master.as_ref());
             }
@@ -230,10 +234,11 @@ impl Init {
 
     /// Terminal-like signals go to the session's whole job, as a terminal would send them; others to its leader.
     fn signal(&self, index: usize, number: i32) {
-        let (Some(leader), Ok(signal)) = (self.connections[index].session, Signal::try_from(number)) else {
-            return;
-        };
+        let connection = &self.connections[index];
+        let (Some(leader), Ok(signal)) = (connection.session, Signal::try_from(number)) else { return };
         match signal {
+            // The leader itself must go on, to tell of it.
+            Signal::SIGSTOP if connection.job => drop(kill(leader, Signal::SIGTSTP)),
             Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP | Signal::SIGSTOP | Signal::SIGCONT => {
                 to_job(leader, signal);
             }

@@ -88,8 +88,9 @@ fn become_command(
     let status = nix::unistd::dup(connection).map_err(at(Step::Exec))?;
     let [status, folders, programs] = [status.as_raw_fd() as usize, open.folders.len(), open.programs.len()]
         .map(|number| CString::new(number.to_string()).unwrap_or_default());
+    let leader = if open.is_job() { c"parent" } else { c"self" };
     let argv = process::Strings::new(
-        [c"exec", mode, &status, &folders]
+        [c"exec", mode, leader, &status, &folders]
             .into_iter()
             .chain(open.folders.iter().map(CString::as_c_str))
             .chain([programs.as_c_str()])

@@ -131,6 +131,13 @@ impl Step {
     }
 }
 
+impl Open {
+    /// The program is a command on a terminal, and no shell that looks after its jobs itself.
+    pub fn is_job(&self) -> bool {
+        self.terminals & 1 != 0 && !self.arguments.is_empty()
+    }
+}
+
 /// A frame that makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the other end does not speak this version's language")]
@@ -415,6 +422,7 @@ mod tests {
         assert_eq!(frame[4..6], [2, 5]);
         assert_eq!([Step::Lookup, Step::Filter, Step::Folder].map(|step| step as u8), [3, 4, 6]);
         assert_eq!(frame[6..], 2_i32.to_ne_bytes());
+        assert_eq!(Reply::Stopped.encode(), [1_u32.to_ne_bytes().as_slice(), &[5]].concat());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One session seen from outside: asks pid 1 for it, relays, forwards signals, gives its exit code.
 
+use std::collections::VecDeque;
 use std::ffi::{CString, OsStr};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -8,9 +9,10 @@ use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, raise, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::unistd::Pid;
 
 use crate::sandbox::wire::{self, Incoming, Open, Reply, Request};
 use crate::sandbox::{self, Spec};
@@ -102,16 +104,22 @@ pub fn attend(
                 None => Ok(Outcome::Gone),
             };
         }
-        for signal in heard.signals {
+        let mut came = VecDeque::from(heard.signals);
+        while let Some(signal) = came.pop_front() {
             session.pass_on(signal, terminals)?;
             match signal {
                 Signal::SIGTSTP => {
                     drop(raw.take());
-                    let _ = raise(Signal::SIGSTOP);
+                    let _ = stop();
+                    came.extend(pending(&signals));
+                    // Where nobody could continue us, the kernel has let us go on.
+                    if !came.contains(&Signal::SIGCONT) {
+                        came.push_back(Signal::SIGCONT);
+                    }
                 }
-                // Whoever had the terminal meanwhile changed it. In the background this stops us again; when the
-                // terminal has gone, which also comes with SIGCONT, the relay tells.
-                Signal::SIGCONT if session.relay.is_some() => {
+                // Whoever had the terminal meanwhile changed it. In the background this stops us again, which who is
+                // told to end must not be; when the terminal has gone, which also comes with SIGCONT, the relay tells.
+                Signal::SIGCONT if session.relay.is_some() && patience != HURRY => {
                     drop(raw.take());
                     raw = take().ok().flatten();
                     session.resize(terminals);
@@ -144,7 +152,11 @@ pub fn attend(
                     }
                     return Ok(Outcome::Exited(code));
                 }
-                Reply::Stopped => {}
+                Reply::Stopped => {
+                    drop(raw.take());
+                    // The whole pipeline, as the host's terminal would have it, had it been told of the Ctrl-Z.
+                    let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
+                }
             }
         }
         if heard.hung_up {
@@ -248,6 +260,15 @@ fn watch_signals() -> nix::Result<SignalFd> {
     }
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+/// Stops this process as Ctrl-Z does: unless its job is an orphaned one, which nobody would continue.
+fn stop() -> nix::Result<()> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGTSTP);
+    raise(Signal::SIGTSTP)?;
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&mask), None)?;
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)
 }
 
 /// Signals that came since the last time.

@@ -17,7 +17,7 @@ pub use image::{Image, Packing};
 pub use outcome::Outcome;
 pub use pty::Pty;
 pub use stream::Stream;
-pub use test::{Running, Test};
+pub use test::{Running, Test, binary};
 
 use std::thread;
 use std::time::{Duration, Instant};

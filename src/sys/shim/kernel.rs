@@ -24,6 +24,14 @@ mod number {
     pub const FCNTL: usize = 72;
     pub const FACCESSAT: usize = 269;
     pub const GETCWD: usize = 79;
+    pub const GETPID: usize = 39;
+    pub const CLONE: usize = 56;
+    pub const WAIT4: usize = 61;
+    pub const KILL: usize = 62;
+    pub const SETPGID: usize = 109;
+    pub const IOCTL: usize = 16;
+    pub const RT_SIGPROCMASK: usize = 14;
+    pub const RT_SIGTIMEDWAIT: usize = 128;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -42,6 +50,14 @@ mod number {
     pub const FCNTL: usize = 25;
     pub const FACCESSAT: usize = 48;
     pub const GETCWD: usize = 17;
+    pub const GETPID: usize = 172;
+    pub const CLONE: usize = 220;
+    pub const WAIT4: usize = 260;
+    pub const KILL: usize = 129;
+    pub const SETPGID: usize = 154;
+    pub const IOCTL: usize = 29;
+    pub const RT_SIGPROCMASK: usize = 135;
+    pub const RT_SIGTIMEDWAIT: usize = 137;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -149,6 +165,95 @@ pub fn load_filter() -> Result<usize, i32> {
     checked(call(number::PRCTL, [PR_SET_NO_NEW_PRIVS, 1, 0, 0]))?;
     let program = &raw const program as usize;
     checked(call(number::SECCOMP, [SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, program, 0]))
+}
+
+pub const SIGHUP: i32 = 1;
+pub const SIGINT: i32 = 2;
+pub const SIGQUIT: i32 = 3;
+const SIGKILL: i32 = 9;
+pub const SIGCHLD: i32 = 17;
+pub const SIGCONT: i32 = 18;
+pub const SIGSTOP: i32 = 19;
+pub const SIGTSTP: i32 = 20;
+
+/// The kernel's `sigset_t`.
+type SignalSet = u64;
+const SIG_SETMASK: usize = 2;
+const SET_SIZE: usize = size_of::<SignalSet>();
+
+/// Blocks every signal that can be blocked; the set that was blocked before.
+pub fn block_all_signals() -> SignalSet {
+    let all = SignalSet::MAX;
+    let mut former: SignalSet = 0;
+    let (all, former_at) = (&raw const all as usize, &raw mut former as usize);
+    call(number::RT_SIGPROCMASK, [SIG_SETMASK, all, former_at, SET_SIZE]);
+    former
+}
+
+pub fn restore_signals(blocked: SignalSet) {
+    call(number::RT_SIGPROCMASK, [SIG_SETMASK, &raw const blocked as usize, 0, SET_SIZE]);
+}
+
+/// Waits for any blocked signal and takes it; 0 when the wait was interrupted.
+pub fn wait_for_signal() -> i32 {
+    let all = SignalSet::MAX;
+    let result = call(number::RT_SIGTIMEDWAIT, [&raw const all as usize, 0, 0, SET_SIZE]);
+    checked(result).map_or(0, |signal| signal as i32)
+}
+
+/// fork(2): the child's id, or 0 in the child.
+pub fn fork() -> Result<i32, i32> {
+    checked(call(number::CLONE, [SIGCHLD as usize, 0, 0, 0])).map(|pid| pid as i32)
+}
+
+/// SIGKILL for the caller when its parent ends (PR_SET_PDEATHSIG).
+pub fn die_with_parent() {
+    const PR_SET_PDEATHSIG: usize = 1;
+    call(number::PRCTL, [PR_SET_PDEATHSIG, SIGKILL as usize, 0, 0]);
+}
+
+/// Puts a process, 0 for the caller, into a process group of its own.
+pub fn set_process_group(pid: i32) {
+    call(number::SETPGID, [pid as usize, 0, 0, 0]);
+}
+
+/// Makes the caller's process group, which bears the caller's id, the foreground job of the terminal at `fd`.
+pub fn set_foreground(fd: i32) {
+    const TIOCSPGRP: usize = 0x5410;
+    let group = call(number::GETPID, [0; 4]) as i32;
+    call(number::IOCTL, [fd as usize, TIOCSPGRP, &raw const group as usize, 0]);
+}
+
+pub fn signal_process(pid: i32, signal: i32) {
+    call(number::KILL, [pid as usize, signal as usize, 0, 0]);
+}
+
+pub fn signal_group(group: i32, signal: i32) {
+    signal_process(-group, signal);
+}
+
+/// What became of a child.
+pub enum Change {
+    /// Nothing that was not told before.
+    None,
+    /// A signal stopped it.
+    Stopped,
+    /// It ended: its exit code, or 128 and the signal.
+    Ended(i32),
+}
+
+/// wait4(2), without waiting.
+pub fn wait(pid: i32) -> Change {
+    const WNOHANG: usize = 1;
+    const WUNTRACED: usize = 2;
+    let mut status = 0_i32;
+    let result = call(number::WAIT4, [pid as usize, &raw mut status as usize, WNOHANG | WUNTRACED, 0]);
+    match (result, status & 0x7f) {
+        (..=0, _) => Change::None,
+        (_, 0x7f) => Change::Stopped,
+        (_, 0) => Change::Ended(status >> 8 & 0xff),
+        (_, signal) => Change::Ended(128 + signal),
+    }
 }
 
 /// argc, argv and envp as execve(2) left them; they stay where they are for the life of the process.

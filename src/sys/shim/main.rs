@@ -1,8 +1,8 @@
 //! The shim: a static program of a few kilobytes that works in any image, for it needs no library at all.
 //!
 //! * As `exec`, run from a sealed file in memory, it stands between pid 1 and a session's command, and does what may
-//!   wait for a file system, so that pid 1 never does. Without it, an
-//!   image that names `/proc/self/exe` as its command or as a `#!` interpreter would get a process whose
+//!   wait for a file system, so that pid 1 never does. It stays as the parent of a command that is a terminal's job.
+//!   Without it, an image that names `/proc/self/exe` as its command or as a `#!` interpreter would get a process whose
 //!   executable is the host's devbox binary, and could change that file (the class of CVE-2019-5736).
 //! * As `sudo`, `su` and `doas` it makes the caller root of a nested user namespace, with the filter of
 //!   `fakeroot`: root without root, for package managers. No set-id bit is involved.
@@ -15,6 +15,7 @@
 #[path = "../fakeroot.rs"]
 #[allow(dead_code, missing_docs)]
 mod fakeroot;
+mod job;
 mod kernel;
 mod path;
 mod root;

@@ -3,6 +3,7 @@
 use core::ffi::CStr;
 use core::ops::Range;
 
+use crate::job;
 use crate::kernel::{self, Arguments, EINVAL, ENOENT, exit};
 use crate::path::{self, Failure};
 use crate::root;
@@ -15,14 +16,15 @@ const STEP_FILTER: u8 = 4;
 const STEP_EXEC: u8 = 5;
 const STEP_FOLDER: u8 = 6;
 
-/// `exec MODE STATUS_FD COUNT FOLDER… COUNT PROGRAM… [ARGV0 ARGUMENT…]`: goes to the first folder that can be gone to
+/// `exec MODE LEADER STATUS_FD COUNT FOLDER… COUNT PROGRAM… [ARGV0 ARGUMENT…]`: goes to the first folder that can be gone to
 /// and becomes the first program that is there. Without an ARGV0 the program is a shell: it is told its own name, and
 /// SHELL the others.
 ///
-/// MODE is `plain`, or `root` of a nested user namespace, with the filter of `fakeroot`. When something fails, a
+/// MODE is `plain`, or `root` of a nested user namespace, with the filter of `fakeroot`. LEADER is `self`, or `parent`
+/// for a program that is to be a job of the terminal at descriptor 0 (see `job`). When something fails, a
 /// frame as `sandbox::wire` reads it goes to STATUS_FD, which the program does not get.
 pub fn start(arguments: &Arguments) -> ! {
-    let status = arguments.get(2).map_or(-1, text::number);
+    let status = arguments.get(3).map_or(-1, text::number);
     kernel::close_on_exec(status);
     let as_root = arguments.get(1) == Some(b"root");
     if as_root {
@@ -34,7 +36,10 @@ pub fn start(arguments: &Arguments) -> ! {
     if as_root && let Err(errno) = kernel::load_filter() {
         report(status, STEP_FILTER, errno);
     }
-    let folders = list(arguments, 3);
+    if arguments.get(2) == Some(b"parent") {
+        job::fork(status);
+    }
+    let folders = list(arguments, 4);
     let programs = list(arguments, folders.end);
     let arguments_at = programs.end;
     let mut reason = ENOENT;
