@@ -51,6 +51,20 @@ fn root_by_sudo_needs_no_setuid_bit() {
 }
 
 #[test]
+fn full_without_its_helpers_is_refused_before_anything_is_made() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    for verb in [&["plan", "--ids", "full"][..], &["run", "--ids", "full", "--", "true"]] {
+        test.devbox(verb).env("PATH", "/nowhere").output().refused(&[
+            "ids `full` needs subordinate ids, and you have none or no helpers to map them",
+            "hint: `devbox doctor` says what is missing",
+        ]);
+    }
+    test.devbox(["ls", "-q"]).output().ok().prints("");
+    test.devbox(["images", "-q"]).output().ok().prints("");
+}
+
+#[test]
 fn full_has_the_whole_range() {
     needs!(boxes, images);
     if host::left_to_the_user() {

@@ -45,6 +45,7 @@ impl Opening<'_> {
             }
             return Ok(Made { record, lock: None });
         }
+        super::require_its_ids(&self.plan)?;
         let mut record = Record {
             name: name.clone(),
             image: wanted,

@@ -38,9 +38,9 @@ use crate::cli::{Cli, PlanFlags, Verb};
 use crate::dirs::{self, Dirs};
 use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap};
-use crate::plan::{Flags, Host, Ids, Plan, User};
+use crate::plan::{Host, Ids, Plan, User};
 use crate::probe;
-use crate::profile::{self, Found, Selector};
+use crate::profile::{self, Selector};
 use crate::session::Boxes;
 use crate::store::Store;
 use crate::sys::{fd, process};
@@ -119,8 +119,15 @@ fn planned(
     // the flag's word goes before the profile's, so that one is not looked at then
     let image = if flags.image.is_some() { &mut flags.image } else { &mut found.profile.image };
     *image = image.take().map(|image| reference::image(ui, dirs, image, doubt)).transpose()?;
-    // only then, for it takes a search for helpers
-    host.subordinate_ids = may_need_many_ids(&found, &flags) && probe::has_subordinate_ids();
+    // Looked for only where the plan depends on it: it takes a search for helpers.
+    host.subordinate_ids = match flags.ids.or(found.profile.ids) {
+        Some(Ids::Full) => true,
+        Some(Ids::Single) => false,
+        Some(Ids::Auto) | None => {
+            let user = flags.user.as_ref().or(found.profile.user.as_ref());
+            !matches!(user, None | Some(User::Me)) && probe::has_subordinate_ids()
+        }
+    };
     let lookup = |name: &str| dirs::variable(name)?.into_string().ok();
     let plan = crate::plan::make(&found, &flags, &host, &lookup)?;
     // the project's folder is asked for twice
@@ -162,11 +169,12 @@ fn remembered(dirs: &Dirs, name: &str, flags: &mut PlanFlags) -> Result<Option<S
     }))
 }
 
-/// True when the plan could come to `ids = "full"`, so that it matters whether the host has what that takes.
-fn may_need_many_ids(found: &Found, flags: &Flags) -> bool {
-    let ids = flags.ids.or(found.profile.ids);
-    let user = flags.user.as_ref().or(found.profile.user.as_ref());
-    ids == Some(Ids::Full) || (ids != Some(Ids::Single) && !matches!(user, None | Some(User::Me)))
+/// Refuses a plan that says `full` where the host has not what that takes. A box that runs has it.
+fn require_its_ids(plan: &Plan) -> Result<(), Error> {
+    match plan.ids == Ids::Full && !probe::has_subordinate_ids() {
+        true => Err(crate::plan::Error::NoSubordinateIds.into()),
+        false => Ok(()),
+    }
 }
 
 /// Marks fetched layers durable when the disk has them, in the background: until then they count for this boot.

@@ -123,7 +123,7 @@ impl Opening<'_> {
     fn resolve(&self, boxes: &Boxes, record: &Record) -> Result<Resolved, Error> {
         let Defaults { env, entrypoint, cmd, working_dir, user } = record.defaults.clone();
         let image = ImageDefaults { env, entrypoint, cmd, working_dir, user };
-        // The account files are looked at only for a user who is in them.
+        // The account files are looked at only for a user who is in them; root has no use for other groups.
         let (passwd, group) = match self.plan.user {
             User::Me => Default::default(),
             _ => {
@@ -131,7 +131,8 @@ impl Opening<'_> {
                 trees.extend(self.lowers(record)?);
                 let merged = Merged::open(&trees).ok();
                 let text = |path| merged.as_ref().and_then(|merged| merged.read(path)).unwrap_or_default();
-                (text("etc/passwd"), text("etc/group"))
+                let group = if self.plan.user == User::Root { Vec::new() } else { text("etc/group") };
+                (text("etc/passwd"), group)
             }
         };
         let (passwd, group) = (String::from_utf8_lossy(&passwd), String::from_utf8_lossy(&group));

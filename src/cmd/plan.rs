@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::reference::Doubt;
-use super::{Planned, planned};
+use super::{Planned, planned, require_its_ids};
 use crate::cli::{Format, PlanArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
@@ -20,6 +20,7 @@ struct Shown {
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: PlanArgs) -> Result<ExitCode, Error> {
     let Planned { plan, reaches, .. } = planned(ui, dirs, args.target.as_deref(), args.plan, Doubt::Refuse)?;
+    require_its_ids(&plan)?;
     match args.format {
         Format::Json => ui.json(&Shown { plan, reaches })?,
         Format::Table if ui.is_quiet() => ui.line(&plan.name)?,

@@ -78,7 +78,6 @@ fn who(image: &Image, ids: Ids, user: Option<User>, host: &Host) -> Result<User,
     }
     match (ids, user) {
         (Ids::Full, Some(User::Me)) => Err(Error::FullAsMe),
-        (Ids::Full, _) if !host.subordinate_ids => Err(Error::NoSubordinateIds),
         (Ids::Full, user) => Ok(user.unwrap_or(User::Root)),
         (Ids::Auto | Ids::Single, user) => Ok(user.unwrap_or(User::Me)),
     }
