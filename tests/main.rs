@@ -38,6 +38,7 @@ mod config;
 mod fs;
 mod host_box;
 mod ids;
+mod life;
 mod session;
 mod syscalls;
 mod tty;

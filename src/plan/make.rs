@@ -27,7 +27,7 @@ pub fn make(
         .or_else(|| profile.platform.clone())
         .unwrap_or_else(|| host.platform.clone());
     let ids = flags.ids.or(profile.ids).unwrap_or(Ids::Auto);
-    let user = who(&image, ids, flags.user.clone().or_else(|| profile.user.clone()), host)?;
+    let user = who(&image, ids, flags.user.clone().or_else(|| profile.user.clone()))?;
     if image == Image::Host && architecture(&platform) != architecture(&host.platform) {
         let what = format!("platform `{platform}`");
         return Err(Error::OnHost { what, why: "its programs are this machine's" });
@@ -65,7 +65,7 @@ pub fn make(
 }
 
 /// Who sessions run as: checked against image and ids, `me` when nobody says, root where there is no `me`.
-fn who(image: &Image, ids: Ids, user: Option<User>, host: &Host) -> Result<User, Error> {
+fn who(image: &Image, ids: Ids, user: Option<User>) -> Result<User, Error> {
     if *image == Image::Host {
         const UNOWNED: &str = "the host's system files have no owner in the box";
         if ids == Ids::Full {

@@ -1,0 +1,129 @@
+//! What a box lives through: other versions of devbox, an image whose name moves on, a home that moves, a reboot,
+//! another profile.
+
+use std::fs;
+use std::process::Command;
+
+use crate::harness::registry::Registry;
+use crate::harness::{Image, Packing, Test, host};
+
+/// `data-1.tar.gz` is what devbox 0.1.0 left behind: two layers of an image with a whiteout, links and foreign owners,
+/// and a box `old`, in which root added to one file, removed another and made a third.
+#[test]
+fn what_an_earlier_version_left_is_used() {
+    needs!(boxes, images);
+    let test = Test::new();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/data-1.tar.gz");
+    let fixture = std::env::var_os("DEVBOX_TESTS_SOURCE").map_or_else(
+        || fixture.into(),
+        |source| std::path::PathBuf::from(source).join("tests/fixtures/data-1.tar.gz"),
+    );
+    let mut tar = Command::new("tar");
+    tar.args(["--xattrs", "--no-same-owner", "-xzf"]).arg(fixture).arg("-C").arg(test.path("data"));
+    assert!(tar.status().unwrap().success());
+    // A program to look around with.
+    let (busybox, _) = host::busybox_and_applets().unwrap();
+    fs::copy(busybox, test.path("data/devbox/boxes/old/upper/busybox")).unwrap();
+
+    test.devbox(["ls", "-q"]).output().ok().prints("old");
+    let run = |script: &str| test.devbox(["run", "old", "--", "/busybox", "sh", "-c", script]).output();
+    run("/busybox cat /etc/motd /root/kept; /busybox readlink /etc/link; echo $FIXTURE; pwd")
+        .ok()
+        .prints("from the second layer\nmore\nkept\nmotd\none\n/srv");
+    run("/busybox ls /etc/gone /srv/page").fails(1);
+    run("echo again >/root/again; /busybox cat /root/again").ok().prints("again");
+    test.devbox(["verify"]).output().ok();
+    test.devbox(["images", "-q"]).output().ok();
+    let image = "127.0.0.1:5000/fixture:1";
+    test.devbox(["save", image, "-o", "out.tar"]).output().ok();
+    test.devbox(["load", "-i", "out.tar"]).output().ok();
+    test.devbox(["rm", "old"]).output().ok();
+    test.devbox(["prune", "--all", "-y"]).output().ok();
+    test.devbox(["images", "-q"]).output().ok().prints("");
+}
+
+#[test]
+fn a_box_keeps_its_image_when_the_name_moves_on() {
+    needs!(boxes, images);
+    let registry = Registry::open();
+    let image = |text: &str| Image::busybox().layer(&format!("f 644 etc/age {text}\\n"), Packing::Gzip);
+    let reference = registry.push("moving:1", &image("old"));
+    let test = Test::of_image(&reference);
+    test.sh("cat /etc/age; echo mine >/etc/mine").ok().prints("old");
+    registry.push("moving:1", &image("new"));
+    test.devbox(["pull", &reference]).output().ok();
+    test.sh("cat /etc/age /etc/mine").ok().prints("old\nmine");
+    test.devbox(["prune", "-y"]).output().ok();
+    test.sh("cat /etc/age /etc/mine").ok().prints("old\nmine");
+    test.devbox(["rmi", &reference]).output();
+    test.devbox(["prune", "--all", "-y"]).output().ok();
+    test.sh("cat /etc/age /etc/mine").ok().prints("old\nmine");
+    test.devbox(["run", "--rm", "--image", &reference, "--", "cat", "/etc/age"]).output().ok().prints("new");
+}
+
+#[test]
+fn a_home_that_moves_takes_its_boxes_along() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    test.sh("echo system >/etc/mine; echo home >~/mine").ok();
+    let moved = test.path("elsewhere");
+    fs::rename(test.path("data"), &moved).unwrap();
+    let sh = |script: &str| {
+        let call = test.devbox(["run", "--", "sh", "-c", script]);
+        call.env("XDG_DATA_HOME", moved.to_str().unwrap()).output()
+    };
+    sh("cat /etc/mine ~/mine").ok().prints("system\nhome");
+    fs::rename(&moved, test.path("data")).unwrap();
+    test.sh("cat /etc/mine ~/mine").ok().prints("system\nhome");
+}
+
+/// A layer that had not reached the disk when the power went is fetched again; one that had is not.
+#[test]
+fn a_power_cut_costs_what_was_not_on_the_disk() {
+    needs!(boxes, images);
+    let registry = Registry::open();
+    let reference = registry.push("power:1", &Image::busybox());
+    let test = Test::of_image(&reference);
+    test.sh("echo kept >/etc/mine").ok();
+    let layers = test.path("data/devbox/store/layers/sha256");
+    let layer = fs::read_dir(&layers).unwrap().next().unwrap().unwrap().path();
+    let meta = fs::read_to_string(layer.join("meta")).unwrap();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(meta.contains(boot.trim()));
+    let other = meta.replace(boot.trim(), "00000000-0000-0000-0000-000000000000");
+    let reboot = |durable: bool| {
+        fs::write(layer.join("meta"), &other).unwrap();
+        let mark = layer.join("durable");
+        if durable { fs::write(mark, "").unwrap() } else { drop(fs::remove_file(mark)) }
+    };
+    reboot(true);
+    test.sh("cat /etc/mine").ok().prints("kept");
+    reboot(false);
+    test.devbox(["run", "--pull", "never", "--", "true"]).output().refused(&["is not here"]);
+    let again = test.sh("cat /etc/mine").ok();
+    again.says(&["layers of box `demo` are missing; they are fetched again"]).prints("kept");
+}
+
+#[test]
+fn mounts_variables_user_and_shell_can_change_later() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    test.sh("echo kept >/etc/mine").ok();
+    let profile = fs::read_to_string(test.project().join("devbox.toml")).unwrap();
+    fs::create_dir(test.project().join("shared")).unwrap();
+    fs::write(test.project().join("shared/file"), "there").unwrap();
+    test.project_file(&format!(
+        "{profile}user = \"root\"\nhostname = \"other\"\n[env]\nNEW = \"value\"\n\
+         [[mounts]]\nsource = \"${{project}}/shared\"\ntarget = \"/shared\"\nmode = \"ro\"\n"
+    ));
+    test.sh(
+        "id -u; hostname; echo $NEW; cat /shared/file; cat /etc/mine; touch /shared/x 2>/dev/null || echo ro",
+    )
+    .ok()
+    .prints("0\nother\nvalue\ntherekept\nro");
+    test.project_file(&profile);
+    let me = nix::unistd::Uid::current();
+    test.sh("id -u; echo $NEW; cat /shared/file 2>/dev/null; cat /etc/mine")
+        .ok()
+        .prints(&format!("{me}\n\nkept"));
+}
