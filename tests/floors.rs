@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["rootfs"],
     &["push", "pull", "fetch", "layout", "store", "probe"],
     &["plan", "profile"],
-    &["oci", "idmap", "mount", "userns"],
+    &["oci", "idmap", "mount", "userns", "cancel"],
     &["sys", "dirs"],
 ];
 const SIDEWAYS: &[(&str, &str)] = &[

@@ -17,6 +17,7 @@ use reqwest::Method;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::cancel::Cancel;
 use crate::dirs::Dirs;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{Descriptor, MAX_SIZE};
@@ -230,10 +231,21 @@ impl Registry {
     /// A reader of the blob `descriptor` points to, which ends only when size and digest are right. The request
     /// is sent now, and its failure is the reader's.
     pub fn blob(&self, descriptor: &Descriptor) -> Blob {
+        self.blob_until(descriptor, &Cancel::default())
+    }
+
+    /// The same; it fails when it is cancelled before its end.
+    pub fn blob_until(&self, descriptor: &Descriptor, cancel: &Cancel) -> Blob {
         let digest = descriptor.digest;
         let (sender, blob) = blob::channel(format!("{digest} of {}", self.shown));
         let transfer = Transfer { sources: self.sources.clone(), digest, size: descriptor.size };
-        self.network.handle.spawn(transfer.run(sender));
+        let cancel = cancel.clone();
+        self.network.handle.spawn(async move {
+            tokio::select! {
+                () = transfer.run(sender) => {}
+                () = cancel.cancelled() => {}
+            }
+        });
         blob
     }
 }

@@ -1,11 +1,11 @@
 //! Another try after a failure that may pass.
 
 use std::hash::{BuildHasher, RandomState};
-use std::thread;
 use std::time::Duration;
 
 use super::Error;
 use super::error::Fault;
+use crate::cancel::Cancel;
 
 /// Tries after the first.
 const RETRIES: u32 = 3;
@@ -16,8 +16,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Does `attempt`, again up to three times while it fails in a way that may pass (no connection, a cut body, a
 /// busy or broken registry), each time after a longer pause or the one the registry asks for. `note` is told of
-/// each pause.
+/// each pause; one that is cancelled ends with the last failure.
 pub fn retry<T, E>(
+    cancel: &Cancel,
     note: &dyn Fn(&str),
     fault: impl Fn(&E) -> Option<&Error>,
     mut attempt: impl FnMut() -> Result<T, E>,
@@ -33,7 +34,9 @@ pub fn retry<T, E>(
             return Err(error);
         };
         note(&announced(&text, pause));
-        thread::sleep(pause);
+        if !cancel.pause(pause) {
+            return Err(error);
+        }
     }
     attempt()
 }

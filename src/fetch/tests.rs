@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::fake::{Answer, Asked, Fake};
 use super::*;
+use crate::cancel::Cancel;
 use crate::oci::media_type::{OCI_LAYER, OCI_MANIFEST};
 
 const QUICK: Timeouts = Timeouts { connect: Duration::from_secs(5), idle: Duration::from_millis(300) };
@@ -503,7 +504,7 @@ fn a_mirror_with_other_bytes_is_left() {
         let notes = Cell::new(0);
         let note = |_: &str| notes.set(notes.get() + 1);
         let again = || read(registry.blob(&descriptor));
-        assert_eq!(retry(&note, |error| Some(error), again).unwrap(), b"0123456789");
+        assert_eq!(retry(&Cancel::default(), &note, |error| Some(error), again).unwrap(), b"0123456789");
         assert_eq!((bad.asked().len(), last.asked().len()), (1, 1), "from the start, elsewhere");
     }
 }
@@ -611,17 +612,17 @@ fn another_try_when_that_may_help() {
         _ => Answer::ok("{}"),
     });
     let registry = anonymous(&fake);
-    assert!(retry(&note, |error| Some(error), || registry.manifest("1")).is_ok());
+    assert!(retry(&Cancel::default(), &note, |error| Some(error), || registry.manifest("1")).is_ok());
     assert_eq!((fake.asked().len(), notes.take()), (3, 2));
 
     for (answer, asked) in [(Answer::status(404, ""), 1), (Answer::status(503, ""), 4)] {
         let fake = Fake::start(move |_, _| answer.clone());
         let registry = anonymous(&fake);
-        assert!(retry(&note, |error| Some(error), || registry.manifest("1")).is_err());
+        assert!(retry(&Cancel::default(), &note, |error| Some(error), || registry.manifest("1")).is_err());
         assert_eq!(fake.asked().len(), asked);
     }
     let fake = Fake::start(|_, _| Answer::status(429, "").header("Retry-After", "3600"));
     let registry = anonymous(&fake);
-    assert!(retry(&note, |error| Some(error), || registry.manifest("1")).is_err());
+    assert!(retry(&Cancel::default(), &note, |error| Some(error), || registry.manifest("1")).is_err());
     assert_eq!(fake.asked().len(), 1, "an hour is too long to wait");
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead};
 
+use crate::cancel::Cancel;
 use crate::fetch::{self, Registry};
 use crate::layout::{self, DockerArchive, Layout};
 use crate::oci::digest::Digest;
@@ -29,18 +30,18 @@ impl Stream for layout::Blob {
 
 /// Gives blobs as readers that fail where the bytes are not the right ones, as far as their digest is known.
 pub(super) trait Blobs: Sync {
-    /// A reader of what `descriptor` points to.
-    fn blob(&self, descriptor: &Descriptor) -> io::Result<Box<dyn Stream>>;
+    /// A reader of what `descriptor` points to, which fails when it is cancelled while it waits.
+    fn blob(&self, descriptor: &Descriptor, cancel: &Cancel) -> io::Result<Box<dyn Stream>>;
 }
 
 impl Blobs for Registry {
-    fn blob(&self, descriptor: &Descriptor) -> io::Result<Box<dyn Stream>> {
-        Ok(Box::new(Self::blob(self, descriptor)))
+    fn blob(&self, descriptor: &Descriptor, cancel: &Cancel) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(self.blob_until(descriptor, cancel)))
     }
 }
 
 impl Blobs for Layout {
-    fn blob(&self, descriptor: &Descriptor) -> io::Result<Box<dyn Stream>> {
+    fn blob(&self, descriptor: &Descriptor, _: &Cancel) -> io::Result<Box<dyn Stream>> {
         Ok(Box::new(Self::blob(self, descriptor).map_err(io::Error::other)?))
     }
 }
@@ -53,7 +54,7 @@ pub(super) struct Archived<'a> {
 }
 
 impl Blobs for Archived<'_> {
-    fn blob(&self, descriptor: &Descriptor) -> io::Result<Box<dyn Stream>> {
+    fn blob(&self, descriptor: &Descriptor, _: &Cancel) -> io::Result<Box<dyn Stream>> {
         let name = self.names.get(&descriptor.digest).ok_or(io::ErrorKind::NotFound)?;
         Ok(Box::new(self.archive.layer(name).map_err(io::Error::other)?))
     }

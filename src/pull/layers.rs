@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, Read};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::ahead::read_ahead;
@@ -10,6 +11,7 @@ use super::blobs::{Blobs, Stream};
 use super::decode::Decoder;
 use super::error::Why;
 use super::{LayerInfo, Progress, Pulled};
+use crate::cancel::Cancel;
 use crate::fetch::retry;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::Descriptor;
@@ -42,11 +44,14 @@ struct Work<'a> {
     /// Largest first.
     missing: Vec<(&'a Descriptor, &'a Digest)>,
     next: AtomicUsize,
-    failed: AtomicBool,
+    /// What ended the pull: the first failure there was.
+    failed: Mutex<Option<Why>>,
+    /// Cancelled with it.
+    cancel: Cancel,
 }
 
 /// Fetches, unpacks and publishes those of `layers` whose diff id is not in the store. When one fails the others
-/// stop, and that failure is given.
+/// end at once, whatever they wait for, and that failure is given.
 pub(super) fn fetch(
     store: &Store,
     hold: &Hold,
@@ -65,58 +70,69 @@ pub(super) fn fetch(
     progress.layers(&infos);
 
     let workers = missing.len().min(AT_ONCE);
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let work = Work { store, hold, blobs, progress, missing, next, failed };
-    thread::scope(|scope| {
-        let start = |_| thread::Builder::new().name("layer".into()).spawn_scoped(scope, || work.run());
-        let workers: Vec<_> = (0..workers).map(start).collect();
-        let mut done = Ok(Done::default());
+    let (next, failed) = (AtomicUsize::new(0), Mutex::default());
+    let work = Work { store, hold, blobs, progress, missing, next, failed, cancel: Cancel::default() };
+    let done = thread::scope(|scope| {
+        let start = |_| {
+            let worker = thread::Builder::new().name("layer".into()).spawn_scoped(scope, || work.run());
+            worker.map_err(|error| work.fail(Why::Thread(error))).ok()
+        };
+        let workers: Vec<_> = (0..workers).map_while(start).collect();
+        let mut done = Done::default();
         for worker in workers {
-            let result = match worker {
-                Ok(worker) => worker.join().unwrap_or(Err(Why::Stopped)),
-                Err(error) => Err(Why::Thread(error)),
-            };
-            done = match (done, result) {
-                (Ok(done), Ok(more)) => {
-                    Ok(Done { layers: done.layers + more.layers, bytes: done.bytes + more.bytes })
+            match worker.join() {
+                Ok(more) => {
+                    done = Done { layers: done.layers + more.layers, bytes: done.bytes + more.bytes };
                 }
-                (Ok(_) | Err(Why::Stopped), Err(why)) | (Err(why), _) => Err(why),
-            };
+                Err(_) => work.fail(Why::Stopped),
+            }
         }
         done
-    })
+    });
+    match work.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(why) => Err(why),
+        None => Ok(done),
+    }
 }
 
 impl Work<'_> {
     /// Takes layers until there are no more or one has failed.
-    fn run(&self) -> Result<Done, Why> {
+    fn run(&self) -> Done {
         let mut done = Done::default();
-        loop {
+        while !self.cancel.is_cancelled() {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some((layer, diff_id)) = self.missing.get(number) else { return Ok(done) };
+            let Some((layer, diff_id)) = self.missing.get(number) else { break };
             match self.bring(number, layer, diff_id) {
                 Ok(true) => done = Done { layers: done.layers + 1, bytes: done.bytes + layer.size },
                 Ok(false) => {}
                 Err(why) => {
-                    self.failed.store(true, Ordering::Relaxed);
-                    return Err(why);
+                    self.fail(why);
+                    break;
                 }
             }
             self.progress.layer_done(number);
         }
+        done
+    }
+
+    /// Ends all workers; what they give as their failure then is of no interest.
+    fn fail(&self, why: Why) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.cancel.cancel();
     }
 
     /// Whether it was us who fetched the layer.
     fn bring(&self, number: usize, layer: &Descriptor, diff_id: &Digest) -> Result<bool, Why> {
         let note = |text: &str| self.progress.note(text);
-        let lock = self.store.lock_layer(self.hold, diff_id, &mut |holder| {
+        let lock = self.store.lock_layer(self.hold, diff_id, &self.cancel, &mut |holder| {
             note(&format!("waiting for {holder}, which fetches the same layer {}", layer.digest.short()));
         })?;
+        let Some(lock) = lock else { return Err(Why::Stopped) };
         if self.store.has_layer(diff_id) {
             return Ok(false);
         }
         let mut shown = 0;
-        retry(&note, Why::fetch, || self.unpack(number, layer, &lock, &mut shown))?;
+        retry(&self.cancel, &note, Why::fetch, || self.unpack(number, layer, &lock, &mut shown))?;
         Ok(true)
     }
 
@@ -127,15 +143,12 @@ impl Work<'_> {
         lock: &LayerLock,
         shown: &mut u64,
     ) -> Result<(), Why> {
-        let of_bytes = |error| match self.failed.load(Ordering::Relaxed) {
-            true => Why::Stopped,
-            false => Why::of_bytes(error, layer.digest),
-        };
+        let of_bytes = |error| Why::of_bytes(error, layer.digest);
         let of_store = |error| match error {
             store::Error::Input(error) => of_bytes(error),
             source => Why::Layer { layer: layer.digest, source },
         };
-        let blob = self.blobs.blob(layer).map_err(of_bytes)?;
+        let blob = self.blobs.blob(layer, &self.cancel).map_err(of_bytes)?;
         let blob = Watched { blob, work: self, number, done: 0, shown };
         let decoder = Decoder::new(blob).map_err(of_bytes)?;
         let staged = thread::scope(|scope| {
@@ -159,7 +172,7 @@ struct Watched<'a> {
 
 impl BufRead for Watched<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.work.failed.load(Ordering::Relaxed) {
+        if self.work.cancel.is_cancelled() {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         self.blob.ready(&|text| self.work.progress.note(text))?;

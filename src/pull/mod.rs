@@ -12,6 +12,7 @@
 //! What is fetched gets a name in the store only when digest, size and diff id are right, so the process may die
 //! at any instant.
 
+use crate::cancel::Cancel;
 use crate::dirs::Dirs;
 use crate::fetch::{Fetched, Registry, retry};
 use crate::oci::config::{self, ImageConfig};
@@ -146,7 +147,7 @@ fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progre
         return Ok(Pulled::unchanged(image.manifest_digest));
     }
 
-    let get = |what: &str| retry(&note, |error| Some(error), || registry.manifest(what));
+    let get = |what: &str| retry(&Cancel::default(), &note, |error| Some(error), || registry.manifest(what));
     let top = get(&match (&reference.digest, &reference.tag) {
         (Some(digest), _) => digest.to_string(),
         (None, tag) => tag.clone().unwrap_or_default(),
@@ -304,10 +305,11 @@ fn configuration(origin: &Origin<'_>, manifest: &Manifest) -> Result<Vec<u8>, Wh
     if manifest.config.size > config::MAX_SIZE as u64 {
         return Err(Why::ConfigSize(manifest.config.size));
     }
-    retry(origin.note, Why::fetch, || {
+    let cancel = Cancel::default();
+    retry(&cancel, origin.note, Why::fetch, || {
         let of_bytes = |error| Why::of_bytes(error, manifest.config.digest);
         let mut bytes = Vec::new();
-        let mut blob = origin.blobs.blob(&manifest.config).map_err(of_bytes)?;
+        let mut blob = origin.blobs.blob(&manifest.config, &cancel).map_err(of_bytes)?;
         blob.ready(origin.note).and_then(|()| std::io::copy(&mut blob, &mut bytes)).map_err(of_bytes)?;
         Ok(bytes)
     })

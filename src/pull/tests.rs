@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
 
@@ -262,6 +263,57 @@ fn through_an_index() {
     assert_eq!(place.pull(&pinned).unwrap().manifest_digest, first.manifest_digest, "by the index's digest");
     assert!(place.pull(&pinned).unwrap().unchanged);
     assert_eq!(methods(&fake).len(), asked, "without the network");
+}
+
+/// One layer is broken for good while others stall before their answer, in the middle of it, ask for a long pause,
+/// or are being fetched by someone else.
+#[test]
+fn the_first_failure_ends_every_wait() {
+    const LONG: Duration = Duration::from_secs(50);
+    let sample = Sample::new(&[("bad", 4), ("stalls", 3000), ("waits", 2000), ("taken", 1000)]);
+    let [bad, stalls, waits, taken] = [0, 1, 2, 3].map(|at| Digest::of(&sample.layers[at].0));
+    let taken_id = Digest::of(&sample.layers[3].1);
+    let place = Place::new();
+    let hold = place.store.hold(&mut |_| {}).unwrap();
+    let lock = place.store.take_layer(&hold, &taken_id);
+    let (begin, begun) = mpsc::channel();
+    let (end, ended) = mpsc::channel::<()>();
+    let (begun, ended) = (Mutex::new(begun), Mutex::new(ended));
+    let outlasted = Arc::new(AtomicBool::new(false));
+    let stalled = outlasted.clone();
+    let fake = Fake::start(move |asked, _| {
+        let is = |layer: &Digest| asked.path.ends_with(&layer.to_string());
+        if is(&bad) {
+            // the others wait by now
+            assert_eq!(begun.lock().unwrap().iter().take(2).count(), 2);
+            return Answer::status(404, "");
+        }
+        if is(&stalls) {
+            begin.send(()).unwrap();
+            stalled.store(
+                ended.lock().unwrap().recv_timeout(LONG) == Err(mpsc::RecvTimeoutError::Timeout),
+                Ordering::SeqCst,
+            );
+        }
+        if is(&waits) {
+            begin.send(()).unwrap();
+            return Answer::status(429, "").header("Retry-After", LONG.as_secs().to_string());
+        }
+        sample.answer(&asked.path)
+    });
+    let begun = Instant::now();
+    let error = place.pull(&format!("{}/x:1", fake.address)).unwrap_err();
+    assert!(begun.elapsed() < LONG / 2, "it waited for what can't help any more");
+    drop((lock, end));
+    let Why::Fetch(error) = *error.why else { panic!("{:?}", error.why) };
+    assert!(error.object.contains(&bad.to_string()), "{error}");
+    assert!(!outlasted.load(Ordering::SeqCst), "a registry that says nothing was waited for");
+    let asked =
+        |layer: Digest| fake.asked().iter().filter(|asked| asked.path.ends_with(&layer.to_string())).count();
+    assert_eq!([bad, stalls, waits, taken].map(asked), [1, 1, 1, 0]);
+    drop(hold);
+    place.store.sweep().unwrap();
+    assert!(place.is_empty());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use super::error::Why;
 use super::pack::{Packed, pack_all};
+use crate::cancel::Cancel;
 use crate::dirs::Dirs;
 use crate::fetch::{Registry, retry};
 use crate::layout::{self, Layout};
@@ -184,7 +185,8 @@ impl Origin {
     fn has(&self, layer: &Descriptor, note: &dyn Fn(&str)) -> bool {
         match self {
             Self::Registry(_, registry) => {
-                let asked = retry(note, |error| Some(error), || registry.has_blob(&layer.digest));
+                let asked =
+                    retry(&Cancel::default(), note, |error| Some(error), || registry.has_blob(&layer.digest));
                 asked.unwrap_or_else(|error| {
                     note(&format!("{error}; the layer is packed anew from the store"));
                     false

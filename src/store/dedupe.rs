@@ -26,6 +26,7 @@ use super::access::Access;
 use super::error::{At, Error};
 use super::lock::{Holder, Lock};
 use super::{Hold, Store};
+use crate::cancel::Cancel;
 use crate::oci::digest::Digest;
 use crate::sys::fd;
 
@@ -89,7 +90,7 @@ impl Store {
     ) -> Result<Deduped, Error> {
         let mut done = Deduped::default();
         // of two at once neither would know what the other links
-        let _alone = Lock::alone(&self.staging().join("dedupe.lock"), waiting)?;
+        let _alone = Lock::alone(&self.staging().join("dedupe.lock"), &Cancel::default(), waiting)?;
         // or else a power cut could take from a layer on the disk what it now shares with one that is not
         self.sync()?;
         let mut layers = self.layers()?;
@@ -444,7 +445,7 @@ mod tests {
 
     fn add(store: &Store, hold: &Hold, listing: &str) -> Digest {
         let tar = layer(listing);
-        let lock = store.lock_layer(hold, &Digest::of(&tar), &mut |_| {}).unwrap();
+        let lock = store.take_layer(hold, &Digest::of(&tar));
         store.publish_layer(store.unpack_layer(&lock, &tar[..]).unwrap()).unwrap().diff_id
     }
 

@@ -15,6 +15,7 @@ use super::lock::{Holder, Lock};
 use super::tree::remove_tree;
 use super::unpack::{self, Tally};
 use super::{Hold, Store};
+use crate::cancel::Cancel;
 use crate::oci::digest::Digest;
 use crate::sys;
 
@@ -75,15 +76,23 @@ impl Store {
     }
 
     /// Takes the right to unpack a layer. When someone else has it for longer than a second, `waiting` is
-    /// called once; afterwards [`Store::has_layer`] most likely holds.
+    /// called once; afterwards [`Store::has_layer`] most likely holds. `None` when the wait was cancelled.
     pub fn lock_layer(
         &self,
         _hold: &Hold,
         diff_id: &Digest,
+        cancel: &Cancel,
         waiting: &mut dyn FnMut(Holder),
-    ) -> Result<LayerLock, Error> {
+    ) -> Result<Option<LayerLock>, Error> {
         let path = self.staging().join(format!("{}.lock", diff_id.hex()));
-        Ok(LayerLock { diff_id: *diff_id, _lock: Lock::alone(&path, waiting)? })
+        let lock = Lock::alone(&path, cancel, waiting)?;
+        Ok(lock.map(|lock| LayerLock { diff_id: *diff_id, _lock: lock }))
+    }
+
+    /// The right to unpack a layer that nobody else wants.
+    #[cfg(test)]
+    pub(crate) fn take_layer(&self, hold: &Hold, diff_id: &Digest) -> LayerLock {
+        self.lock_layer(hold, diff_id, &Cancel::default(), &mut |_| {}).unwrap().unwrap()
     }
 
     /// Unpacks the uncompressed layer `tar` aside, reading it to its end whatever follows the archive.

@@ -292,7 +292,7 @@ mod tests {
 
     fn add(store: &Store, tar: &[u8]) -> Digest {
         let hold = store.hold(&mut |_| {}).unwrap();
-        let lock = store.lock_layer(&hold, &Digest::of(tar), &mut |_| {}).unwrap();
+        let lock = store.take_layer(&hold, &Digest::of(tar));
         store.publish_layer(store.unpack_layer(&lock, tar).unwrap()).unwrap().diff_id
     }
 

@@ -14,6 +14,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use super::error::{At, Error};
+use crate::cancel::Cancel;
 
 /// How long a lock is waited for in silence.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -46,10 +47,24 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock file at `path` for ourselves alone; the file goes away with the lock.
-    pub(super) fn alone(path: &Path, waiting: &mut dyn FnMut(Holder)) -> Result<Self, Error> {
-        let file = take(path, FlockArg::LockExclusive, FlockArg::LockExclusiveNonblock, waiting)?;
-        Ok(Self { path: Some(path.to_owned()), _file: file })
+    /// Takes the lock file at `path` for ourselves alone; the file goes away with the lock. `None` when the wait for
+    /// it was cancelled.
+    pub(super) fn alone(
+        path: &Path,
+        cancel: &Cancel,
+        waiting: &mut dyn FnMut(Holder),
+    ) -> Result<Option<Self>, Error> {
+        let mut wait = Wait::begin(waiting);
+        loop {
+            match attempt(path, FlockArg::LockExclusiveNonblock)? {
+                Attempt::Taken(file) => return Ok(Some(Self { path: Some(path.to_owned()), _file: file })),
+                Attempt::Busy(file) => wait.goes_on(&file),
+                Attempt::Gone => continue,
+            }
+            if !cancel.pause(POLL) {
+                return Ok(None);
+            }
+        }
     }
 
     /// Takes the lasting lock file at `path` together with others who share it.
@@ -88,17 +103,35 @@ fn take(
     at_once: FlockArg,
     waiting: &mut dyn FnMut(Holder),
 ) -> Result<Flock<File>, Error> {
-    let start = Instant::now();
-    let mut said = false;
+    let mut wait = Wait::begin(waiting);
     loop {
-        match attempt(path, if said { patient } else { at_once })? {
+        match attempt(path, if wait.said { patient } else { at_once })? {
             Attempt::Taken(file) => return Ok(file),
-            Attempt::Busy(file) if !said && start.elapsed() >= PATIENCE => {
-                waiting(holder(&file));
-                said = true;
+            Attempt::Busy(file) => {
+                wait.goes_on(&file);
+                thread::sleep(POLL);
             }
-            Attempt::Busy(_) => thread::sleep(POLL),
             Attempt::Gone => {}
+        }
+    }
+}
+
+/// A wait, said aloud once it is a long one.
+struct Wait<'a> {
+    begun: Instant,
+    waiting: &'a mut dyn FnMut(Holder),
+    said: bool,
+}
+
+impl<'a> Wait<'a> {
+    fn begin(waiting: &'a mut dyn FnMut(Holder)) -> Self {
+        Self { begun: Instant::now(), waiting, said: false }
+    }
+
+    fn goes_on(&mut self, file: &File) {
+        if !self.said && self.begun.elapsed() >= PATIENCE {
+            (self.waiting)(holder(file));
+            self.said = true;
         }
     }
 }
@@ -170,11 +203,13 @@ mod tests {
     fn the_second_waits_and_is_told_for_whom() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.lock");
-        let first = Lock::alone(&path, &mut |_| panic!("nobody to wait for")).unwrap();
+        let cancel = Cancel::default();
+        let first = Lock::alone(&path, &cancel, &mut |_| panic!("nobody to wait for")).unwrap().unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         thread::scope(|scope| {
-            let second =
-                scope.spawn(|| Lock::alone(&path, &mut |holder| tell.send(holder).unwrap()).unwrap());
+            let mut tell = |holder| tell.send(holder).unwrap();
+            let (path, cancel) = (&path, &cancel);
+            let second = scope.spawn(move || Lock::alone(path, cancel, &mut tell).unwrap().unwrap());
             let start = Instant::now();
             let holder = told.recv_timeout(Duration::from_secs(60)).unwrap();
             assert!(start.elapsed() >= PATIENCE / 2, "it waits in silence at first");
@@ -186,6 +221,21 @@ mod tests {
         });
         assert!(told.try_recv().is_err(), "once is enough");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_wait_can_be_cancelled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.lock");
+        let cancel = Cancel::default();
+        let first = Lock::alone(&path, &cancel, &mut |_| {}).unwrap().unwrap();
+        // its holder is told while it waits; so it ends by nothing else
+        assert!(Lock::alone(&path, &cancel, &mut |_| cancel.cancel()).unwrap().is_none());
+        drop(first);
+        assert!(
+            Lock::alone(&path, &cancel, &mut |_| {}).unwrap().is_some(),
+            "what is free is not waited for"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ fn store(place: &tempfile::TempDir) -> Store {
 fn add_layer(store: &Store, listing: &str) -> Digest {
     let tar = layer(listing);
     let hold = store.hold(&mut |_| {}).unwrap();
-    let lock = store.lock_layer(&hold, &Digest::of(&tar), &mut |_| {}).unwrap();
+    let lock = store.take_layer(&hold, &Digest::of(&tar));
     let staged = store.unpack_layer(&lock, &tar[..]).unwrap();
     store.publish_layer(staged).unwrap().diff_id
 }
@@ -119,7 +119,7 @@ fn a_layer_in_doubt_stays_until_its_successor_is_whole() {
     let tar = layer("f 644 a x");
     let publish = || {
         let hold = doubting.hold(&mut |_| {}).unwrap();
-        let lock = doubting.lock_layer(&hold, &layers[0], &mut |_| {}).unwrap();
+        let lock = doubting.take_layer(&hold, &layers[0]);
         doubting.publish_layer(doubting.unpack_layer(&lock, &tar[..]).unwrap())
     };
     assert!(matches!(publish(), Err(Error::InUse { .. })));
@@ -313,7 +313,7 @@ fn two_pulls_of_one_layer_unpack_it_once() {
     let diff_id = Digest::of(&tar);
     let pull = || {
         let hold = store.hold(&mut |_| {}).unwrap();
-        let lock = store.lock_layer(&hold, &diff_id, &mut |_| {}).unwrap();
+        let lock = store.take_layer(&hold, &diff_id);
         if store.has_layer(&diff_id) {
             return 0;
         }

@@ -485,7 +485,7 @@ mod tests {
         let store = Store::open(&place.path().join("store")).unwrap();
         let tar = layer(listing);
         let hold = store.hold(&mut |_| {}).unwrap();
-        let lock = store.lock_layer(&hold, &Digest::of(&tar), &mut |_| {}).unwrap();
+        let lock = store.take_layer(&hold, &Digest::of(&tar));
         let layer = store.publish_layer(store.unpack_layer(&lock, &tar[..]).unwrap()).unwrap().diff_id;
         (place, store, layer)
     }

@@ -64,7 +64,7 @@ fn bodies_of_all_sizes_through_readers_of_all_kinds() {
     }
     let place = Place::new();
     let hold = place.store.hold(&mut |_| {}).unwrap();
-    let lock = place.store.lock_layer(&hold, &Digest::of(&tar), &mut |_| {}).unwrap();
+    let lock = place.store.take_layer(&hold, &Digest::of(&tar));
     let staged = place.store.unpack_layer(&lock, Drip(&tar, 1)).unwrap();
     let meta = place.store.publish_layer(staged).unwrap();
     for size in sizes {
@@ -87,7 +87,7 @@ fn a_failing_reader_comes_back_untouched() {
     }
     let place = Place::new();
     let hold = place.store.hold(&mut |_| {}).unwrap();
-    let lock = place.store.lock_layer(&hold, &Digest::of(b""), &mut |_| {}).unwrap();
+    let lock = place.store.take_layer(&hold, &Digest::of(b""));
     match place.store.unpack_layer(&lock, Broken(3)) {
         Err(Error::Input(error)) => assert_eq!(error.to_string(), "the registry went away"),
         other => panic!("{other:?}"),
@@ -102,7 +102,7 @@ fn only_what_the_digest_confirms_is_published() {
     let tar = layer("f 644 a x");
     let hold = place.store.hold(&mut |_| {}).unwrap();
     let named = Digest::of(b"something else");
-    let lock = place.store.lock_layer(&hold, &named, &mut |_| {}).unwrap();
+    let lock = place.store.take_layer(&hold, &named);
     let staged = place.store.unpack_layer(&lock, &tar[..]).unwrap();
     let error = place.store.publish_layer(staged).unwrap_err().to_string();
     assert_eq!(error, format!("the layer's digest is {}, not {named}", Digest::of(&tar)));
@@ -128,7 +128,7 @@ fn a_full_disk_is_named() {
 fn zeros_without_end_take_no_room() {
     let place = Place::new();
     let hold = place.store.hold(&mut |_| {}).unwrap();
-    let lock = place.store.lock_layer(&hold, &Digest::of(b""), &mut |_| {}).unwrap();
+    let lock = place.store.take_layer(&hold, &Digest::of(b""));
     let tar = layer("f 644 a x");
     let staged = place.store.unpack_layer(&lock, tar[..].chain(io::repeat(0).take(256 << 20))).unwrap();
     let framing = place.store.staging().join(format!("{}.new/framing", Digest::of(b"").hex()));
