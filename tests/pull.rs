@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::image::architecture;
+use crate::harness::image::{architecture, digest};
 use crate::harness::registry::{BASIC, Registry};
 use crate::harness::{Image, Packing, Test, within};
 
@@ -89,6 +89,28 @@ fn images_are_listed_and_removed() {
     assert_eq!(layers(), 0);
     test.devbox(["images", "--format", "json"]).output().ok().prints("[]");
     test.devbox(["rmi", &one]).output().refused(&["kept:1"]);
+}
+
+#[test]
+fn a_digest_behind_a_name_means_the_image() {
+    needs!(images);
+    let test = Test::new();
+    let registry = Registry::open();
+    let built = Image::busybox().layer("f 644 srv/digest 1", Packing::Gzip).build();
+    let reference = registry.push_built("digests:1", &built);
+    let wanted = digest(&built.manifest);
+    let pinned = format!("{reference}@{wanted}");
+    test.devbox(["pull", &reference]).output().ok();
+    // under the name with the digest there is nothing; what it means is here all the same
+    test.devbox(["tag", &pinned, "local:1"]).output().ok();
+    let path = test.path("out.tar").display().to_string();
+    test.devbox(["save", &pinned, "-o", &path]).output().ok().prints(&wanted);
+    test.devbox(["push", &pinned, &registry.reference("digests:2")]).output().ok().prints(&wanted);
+    test.devbox(["verify", &pinned]).output().ok();
+    let other = pinned.replace(&wanted, &digest(b"other"));
+    test.devbox(["save", &other, "-o", &path]).output().refused(&["no image", &digest(b"other")]);
+    test.devbox(["rmi", &pinned]).output().ok();
+    test.devbox(["images", "--format", "json"]).output().ok().prints("[]");
 }
 
 #[test]

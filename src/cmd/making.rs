@@ -1,6 +1,7 @@
 //! What a box stands on: its record, its image and its layers, each made or fetched when it is missing.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use crate::oci::reference::Reference;
 use crate::plan::{Image, Origin};
 use crate::profile::PROJECT_FILE;
 use crate::pull;
+use crate::rootfs::lookup::Merged;
 use crate::rootfs::{self, ForeignOwner};
 use crate::session::boxes::Defaults;
 use crate::session::{Boxes, Record};
@@ -168,13 +170,17 @@ impl Opening<'_> {
     /// Entries that belong to others than root, as the topmost layer that has them says.
     pub(super) fn owners(&self, record: &Record) -> Result<Vec<ForeignOwner>, Error> {
         let store = Store::open(&self.dirs.store())?;
+        let top_down = || record.layers.iter().rev();
+        let failed = |path: PathBuf| {
+            move |errno| rootfs::Error::File { what: "look into", path, source: io::Error::from(errno) }
+        };
+        let merged = Merged::open(top_down().map(|layer| store.layer_tree(layer)))
+            .map_err(failed(self.dirs.store().join("layers")))?;
         let mut owners = Vec::new();
-        for (index, layer) in record.layers.iter().enumerate() {
-            let above: Vec<PathBuf> =
-                record.layers[index + 1..].iter().map(|layer| store.layer_tree(layer)).collect();
+        for (depth, layer) in top_down().enumerate() {
             for owner in store.foreign_owners(layer)? {
-                // An entry of a layer above, whiteouts included, is what counts.
-                if !above.iter().any(|tree| tree.join(&owner.path).symlink_metadata().is_ok()) {
+                let covered = merged.is_covered(depth, &owner.path);
+                if !covered.map_err(failed(store.layer_tree(layer).join(&owner.path)))? {
                     owners.push(ForeignOwner {
                         path: PathBuf::from("/").join(&owner.path),
                         uid: owner.uid,

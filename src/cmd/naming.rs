@@ -42,44 +42,66 @@ pub(super) fn read(ui: &Ui, dirs: &Dirs, text: &str, doubt: Doubt) -> Result<Nam
     }
 }
 
-/// What `text` means in the store: a reference or files that stand for an image here, else a digest or the
-/// beginning of one.
+/// What `text` means in the store: a reference or files that stand for an image here, else a digest, alone or behind
+/// a name, or the beginning of one.
 pub(super) fn find(ui: &Ui, store: &Store, dirs: &Dirs, text: &str) -> Result<Target, Error> {
+    look_up(ui, store, dirs, text).map(|(target, _)| target)
+}
+
+/// The same, and the name that was given, if it was one.
+fn look_up(ui: &Ui, store: &Store, dirs: &Dirs, text: &str) -> Result<(Target, Option<String>), Error> {
+    let by_digest = |digest: &Digest| match store.with_digest(digest)?.as_slice() {
+        [] => Ok(None),
+        [image] => Ok(Some(Target::Image(*image))),
+        _ => Err(Error::Ambiguous { name: text.to_owned() }),
+    };
     if let Ok(digest) = text.parse() {
-        return Ok(Target::Image(digest));
+        return Ok((by_digest(&digest)?.unwrap_or(Target::Image(digest)), None));
     }
     let name = match read(ui, dirs, text, Doubt::Refuse) {
-        Ok(Name::Registry(reference)) => Ok(reference.to_string()),
-        Ok(Name::Files(source)) => return Ok(Target::Reference(source.to_string())),
+        Ok(Name::Registry(reference)) => Ok(reference),
+        Ok(Name::Files(source)) => return Ok(named(source.to_string())),
         Ok(Name::Folder(_)) => return Err(store::Error::NoImage { name: text.to_owned() }.into()),
         Err(error) => Err(error),
     };
     if let Ok(reference) = &name
-        && store.resolve(reference)?.is_some()
+        && let name = reference.to_string()
     {
-        return Ok(Target::Reference(reference.clone()));
+        if store.resolve(&name)?.is_some() {
+            return Ok(named(name));
+        }
+        if let Some(digest) = &reference.digest
+            && let Some(image) = by_digest(digest)?
+        {
+            return Ok((image, Some(name)));
+        }
     }
     let images = store.images()?;
     match by_prefix(text, images.iter().map(|image| image.manifest_digest)).as_slice() {
-        [] => Ok(Target::Reference(name?)),
-        [digest] => Ok(Target::Image(*digest)),
+        [] => Ok(named(name?.to_string())),
+        [digest] => Ok((Target::Image(*digest), None)),
         _ => Err(Error::Ambiguous { name: text.to_owned() }),
     }
 }
 
-/// The image of the store that `text` means, and the name it was found by, if it was a name.
+/// The image of the store that `text` means, and the name that was given, if it was one.
 pub(super) fn image(
     ui: &Ui,
     store: &Store,
     dirs: &Dirs,
     text: &str,
 ) -> Result<(store::Image, Option<String>), Error> {
-    let (digest, name) = match find(ui, store, dirs, text)? {
-        Target::Image(digest) => (Some(digest), None),
-        Target::Reference(name) => (store.resolve(&name)?, Some(name)),
+    let (target, name) = look_up(ui, store, dirs, text)?;
+    let digest = match target {
+        Target::Image(digest) => Some(digest),
+        Target::Reference(name) => store.resolve(&name)?,
     };
     let found = digest.map(|digest| store.image(&digest)).transpose()?.flatten();
     found.map(|image| (image, name)).ok_or_else(|| store::Error::NoImage { name: text.to_owned() }.into())
+}
+
+fn named(name: String) -> (Target, Option<String>) {
+    (Target::Reference(name.clone()), Some(name))
 }
 
 fn by_prefix(name: &str, digests: impl Iterator<Item = Digest>) -> Vec<Digest> {

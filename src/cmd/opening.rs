@@ -186,8 +186,11 @@ impl Opening<'_> {
         };
         let started = start(boxes, name, lock, &spec, open.clone(), entry::arguments_length())?;
         let begun = |_| {
-            if fresh {
-                boxes.mark_started(name);
+            if fresh && let Err(error) = boxes.mark_started(name) {
+                let why = std::error::Error::source(&error).map(|why| format!(": {why}")).unwrap_or_default();
+                self.ui.warning(&format!(
+                    "{error}{why}; the next start of box `{name}` does again what a first one does"
+                ));
             }
         };
         match attend(started.connection, started.terminals, asked, Some(&spec), begun)? {

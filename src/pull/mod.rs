@@ -142,7 +142,7 @@ fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progre
     let registry = Registry::open(dirs, reference, &note)?;
     if let (Some((image, _)), Some(tag)) = (&known, &reference.tag)
         && let Ok(Some(digest)) = registry.digest_of(tag)
-        && (digest == image.manifest_digest || Some(digest) == top_digest(image))
+        && (digest == image.manifest_digest || Some(digest) == image.top_digest())
     {
         return Ok(Pulled::unchanged(image.manifest_digest));
     }
@@ -226,7 +226,7 @@ fn known(store: &Store, name: &str, platform: &Platform) -> Result<Option<(Image
     let Some(manifest) = resolve(store, name)? else { return Ok(None) };
     let wanted = name.parse::<Reference>().ok().and_then(|reference| reference.digest);
     let is_it = |image: &Image| {
-        wanted.is_none_or(|wanted| wanted == image.manifest_digest || Some(wanted) == top_digest(image))
+        wanted.is_none_or(|wanted| wanted == image.manifest_digest || Some(wanted) == image.top_digest())
     };
     let found = complete(store, &manifest)?;
     Ok(found.filter(|(image, config)| is_it(image) && suits(config, platform).is_ok()))
@@ -249,12 +249,8 @@ fn with_digest(
     let suitable = |manifest: &Digest| {
         Ok::<_, Why>(complete(store, manifest)?.filter(|(_, config)| suits(config, platform).is_ok()))
     };
-    if let Some(found) = suitable(digest)? {
-        return Ok(Some(found));
-    }
-    for manifest in store.manifests()? {
-        let found = suitable(&manifest)?;
-        if let Some(found) = found.filter(|(image, _)| top_digest(image) == Some(*digest)) {
+    for manifest in store.with_digest(digest)? {
+        if let Some(found) = suitable(&manifest)? {
             return Ok(Some(found));
         }
     }
@@ -272,11 +268,6 @@ fn complete(store: &Store, manifest: &Digest) -> Result<Option<(Image, ImageConf
     let config = ImageConfig::parse(&image.config)?;
     let whole = image.layers.iter().all(|layer| store.has_layer(layer));
     Ok(whole.then_some((image, config)))
-}
-
-/// The digest its reference stood for when it was fetched: the manifest's own, or that of an index.
-fn top_digest(image: &Image) -> Option<Digest> {
-    image.source.parse::<Reference>().ok()?.digest
 }
 
 /// The manifest for `platform` behind `top`, which is it or an index over it; `get` fetches an index's entry.

@@ -54,6 +54,17 @@ impl Merged {
         !matches!(self.find(path), Ok(Entry::None) | Err(_))
     }
 
+    /// Whether what folder number `depth`, counted from the topmost, has at `path` is not to be seen: those above have
+    /// an entry of their own there, a whiteout, or something on the way that lets nothing through.
+    pub fn is_covered(&self, depth: usize, path: &Path) -> nix::Result<bool> {
+        for tree in &self.roots[..depth] {
+            if covers(tree, path)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn find(&self, path: &str) -> nix::Result<Entry> {
         // Folders on the way below the root.
         let mut way: Vec<Stack> = Vec::new();
@@ -85,6 +96,30 @@ impl Merged {
         }
         Ok(Entry::Folder(way.pop().unwrap_or_else(|| self.roots.clone())))
     }
+}
+
+/// Whether a layer has an entry of its own at `path` or whites it out, or has on the way something that is no folder,
+/// or an opaque one. Links are not followed.
+fn covers(tree: &OwnedFd, path: &Path) -> nix::Result<bool> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut folder: Option<OwnedFd> = None;
+    let mut rest = components(path.as_os_str().as_bytes()).peekable();
+    while let Some(name) = rest.next() {
+        let above = folder.as_ref().map_or(tree.as_fd(), AsFd::as_fd);
+        let found = match openat(above, &*name, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(false),
+            result => result?,
+        };
+        let kind = SFlag::from_bits_truncate(fstat(&found)?.st_mode & libc::S_IFMT);
+        if rest.peek().is_none()
+            || kind != SFlag::S_IFDIR
+            || fd::has_xattr(&found, c"user.overlay.opaque", b"y")
+        {
+            return Ok(true);
+        }
+        folder = Some(found);
+    }
+    Ok(true)
 }
 
 enum Entry {
@@ -121,4 +156,45 @@ fn entry(stack: &Stack, name: &[u8]) -> nix::Result<Entry> {
 
 fn components(path: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
     path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").map(<[u8]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_layers_above_hide() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        for path in ["host/secret", "low/a/b", "low/link/secret", "mid/a", "top/opaque", "top/a/own"] {
+            fs::create_dir_all(at(path)).unwrap();
+        }
+        // to a folder of the host that has the name that is looked for
+        symlink(at("host"), at("top/link")).unwrap();
+        symlink(at("host"), at("top/a/out")).unwrap();
+        fs::write(at("top/file"), "").unwrap();
+        let handle = fs::File::open(at("top/opaque")).unwrap();
+        fd::fsetxattr(handle.as_fd(), b"user.overlay.opaque", b"y").unwrap();
+        let merged = Merged::open(["top", "mid", "low"].map(at)).unwrap();
+        for (path, covered) in [
+            ("a/b", false),
+            ("a", true),
+            ("a/own", true),
+            ("a/own/below", false),
+            ("elsewhere/b", false),
+            ("link/secret", true),
+            ("link/elsewhere", true),
+            ("a/out/elsewhere", true),
+            ("file/below", true),
+            ("opaque/below", true),
+            ("", true),
+        ] {
+            assert_eq!(merged.is_covered(2, Path::new(path)), Ok(covered), "{path}");
+            assert_eq!(merged.is_covered(0, Path::new(path)), Ok(false), "nothing is above: {path}");
+        }
+        assert_eq!(merged.is_covered(1, Path::new("a")), Ok(true));
+    }
 }

@@ -181,10 +181,9 @@ impl Boxes {
     }
 
     /// Notes that it has. When that fails, what a first start puts in place is put there again.
-    pub fn mark_started(&self, name: &str) {
-        if let Ok(folder) = self.folder(name) {
-            let _ = File::create(folder.join("started"));
-        }
+    pub fn mark_started(&self, name: &str) -> Result<(), Error> {
+        let path = self.folder(name)?.join("started");
+        File::create(&path).map(drop).map_err(at("make", &path))
     }
 
     /// Takes the lock of a box that is not running; none while it runs, starts or ends.

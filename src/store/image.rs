@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{At, Error};
 use super::{Hold, Store, record};
 use crate::oci::digest::Digest;
+use crate::oci::reference::Reference;
 
 /// An image of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,13 @@ pub struct Image {
     pub layers: Vec<Digest>,
     /// The reference it was first fetched by.
     pub source: String,
+}
+
+impl Image {
+    /// The digest its reference stood for when it was fetched: the manifest's own, or that of an index.
+    pub fn top_digest(&self) -> Option<Digest> {
+        self.source.parse::<Reference>().ok()?.digest
+    }
 }
 
 /// An image as `devbox images` shows it.
@@ -124,6 +132,20 @@ impl Store {
     /// The manifest a reference stands for.
     pub fn resolve(&self, reference: &str) -> Result<Option<Digest>, Error> {
         Ok(self.read_ref(&self.ref_path(reference))?.map(|(_, manifest)| manifest))
+    }
+
+    /// The images a digest can mean: the one with this manifest, else those an index with it was asked for.
+    pub fn with_digest(&self, digest: &Digest) -> Result<Vec<Digest>, Error> {
+        let mut manifests = self.manifests()?;
+        if manifests.contains(digest) {
+            return Ok(vec![*digest]);
+        }
+        // what a damaged record came from is not known
+        let is_behind = |manifest: &Digest| {
+            self.image(manifest).is_ok_and(|image| image.and_then(|it| it.top_digest()) == Some(*digest))
+        };
+        manifests.retain(is_behind);
+        Ok(manifests)
     }
 
     /// Takes a reference away; `false` when it was not there. The image stays until [`Store::collect`].
