@@ -39,6 +39,7 @@ mod fs;
 mod host_box;
 mod ids;
 mod life;
+mod owners;
 mod session;
 mod syscalls;
 mod tty;

@@ -1,5 +1,6 @@
-//! The system-call filter that lets package managers work with a single id: changing owners and making devices
-//! succeeds without doing anything (seccomp(2), `SECCOMP_RET_ERRNO` with errno 0).
+//! The system-call filter that lets package managers work with a single id: changing ids and making devices succeeds
+//! without doing anything (seccomp(2), `SECCOMP_RET_ERRNO` with errno 0), and changing owners is handed to a watcher
+//! that writes them down (`SECCOMP_RET_USER_NOTIF`; `shim/owners.rs`), or succeeds like the rest where there is none.
 //!
 //! With one mapped id every other owner is EINVAL, and dpkg, rpm and their scripts stop at the first such error.
 //! This file is also compiled into the in-box shim, so it uses `core` alone.
@@ -22,10 +23,36 @@ pub struct Program {
 }
 
 impl Program {
-    /// The filter for this machine.
-    pub const fn of_this_machine() -> Self {
-        Self { len: FILTER.len as u16, filter: FILTER.code.as_ptr() }
+    /// The filter for this machine, with a watcher for owners or without.
+    pub const fn of_this_machine(watched: bool) -> Self {
+        let filter = if watched { &WATCHED } else { &UNWATCHED };
+        Self { len: filter.len as u16, filter: filter.code.as_ptr() }
     }
+}
+
+/// How a call names what gets a new owner, and whom.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Chown {
+    /// A path and two ids, links followed.
+    Path,
+    /// A path and two ids, the last link not followed.
+    Link,
+    /// A descriptor and two ids.
+    Descriptor,
+    /// A folder's descriptor, a path, two ids and flags.
+    At,
+    /// As `Path`, `Link` and `Descriptor`, with ids of 16 bits.
+    ShortPath,
+    /// See `ShortPath`.
+    ShortLink,
+    /// See `ShortPath`.
+    ShortDescriptor,
+}
+
+/// Which call that changes owners `number` is under `arch`, as a filter or its watcher is told them.
+pub fn chown_call(arch: u32, number: u32) -> Option<Chown> {
+    let abi = ABIS.iter().find(|abi| abi.arch == arch)?;
+    abi.chowns.iter().find(|(of, _)| *of == number).map(|(_, call)| *call)
 }
 
 /// The calls of one ABI.
@@ -34,8 +61,10 @@ struct Abi {
     arch: u32,
     /// Numbers from here up belong to another ABI with the same `arch` and get ENOSYS (x32).
     end: u32,
-    /// Calls that change owners or ids.
-    owners: &'static [u32],
+    /// Calls that change owners.
+    chowns: &'static [(u32, Chown)],
+    /// Calls that change ids.
+    ids: &'static [u32],
     /// `mknod` and its kin: number, and which argument is the mode.
     mknods: &'static [(u32, u32)],
 }
@@ -45,55 +74,53 @@ const ABIS: [Abi; 2] = [
     Abi {
         arch: 0xc000_003e,
         end: 0x4000_0000,
-        owners: &[92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123],
+        chowns: &[(92, Chown::Path), (93, Chown::Descriptor), (94, Chown::Link), (260, Chown::At)],
+        ids: &[105, 106, 113, 114, 116, 117, 119, 122, 123],
         mknods: &[(133, 1), (259, 2)],
     },
-    Abi { arch: 0x4000_0003, end: u32::MAX, owners: &OWNERS_32, mknods: &[(14, 1), (297, 2)] },
+    Abi {
+        arch: 0x4000_0003,
+        end: u32::MAX,
+        chowns: &chowns_32(298),
+        ids: &IDS_32,
+        mknods: &[(14, 1), (297, 2)],
+    },
 ];
-#[cfg(target_arch = "x86_64")]
-const FCHOWNAT_32: u32 = 298;
 
 #[cfg(target_arch = "aarch64")]
 const ABIS: [Abi; 2] = [
     Abi {
         arch: 0xc000_00b7,
         end: u32::MAX,
-        owners: &[54, 55, 143, 144, 145, 146, 147, 149, 151, 152, 159],
+        chowns: &[(54, Chown::At), (55, Chown::Descriptor)],
+        ids: &[143, 144, 145, 146, 147, 149, 151, 152, 159],
         mknods: &[(33, 2)],
     },
-    Abi { arch: 0x4000_0028, end: u32::MAX, owners: &OWNERS_32, mknods: &[(14, 1), (324, 2)] },
+    Abi {
+        arch: 0x4000_0028,
+        end: u32::MAX,
+        chowns: &chowns_32(325),
+        ids: &IDS_32,
+        mknods: &[(14, 1), (324, 2)],
+    },
 ];
-#[cfg(target_arch = "aarch64")]
-const FCHOWNAT_32: u32 = 325;
 
-/// i386 and arm agree on all of these: lchown, fchown, chown, set*id, setgroups; then the same with 32-bit ids.
-const OWNERS_32: [u32; 25] = [
-    16,
-    95,
-    182,
-    23,
-    46,
-    70,
-    71,
-    81,
-    138,
-    139,
-    164,
-    170,
-    198,
-    207,
-    212,
-    213,
-    214,
-    203,
-    204,
-    206,
-    208,
-    210,
-    215,
-    216,
-    FCHOWNAT_32,
-];
+/// i386 and arm agree on all of these but `fchownat`: lchown, fchown, chown; then the same with 32-bit ids.
+const fn chowns_32(fchownat: u32) -> [(u32, Chown); 7] {
+    [
+        (16, Chown::ShortLink),
+        (95, Chown::ShortDescriptor),
+        (182, Chown::ShortPath),
+        (198, Chown::Link),
+        (207, Chown::Descriptor),
+        (212, Chown::Path),
+        (fchownat, Chown::At),
+    ]
+}
+
+/// set*id and setgroups; then the same with 32-bit ids.
+const IDS_32: [u32; 18] =
+    [23, 46, 70, 71, 81, 138, 139, 164, 170, 213, 214, 203, 204, 206, 208, 210, 215, 216];
 
 const LOAD: u16 = 0x20;
 const AND: u16 = 0x54;
@@ -104,6 +131,8 @@ const RETURN: u16 = 0x06;
 const ALLOW: u32 = 0x7fff_0000;
 /// `SECCOMP_RET_ERRNO` with errno 0: the call returns 0.
 const SUCCEED: u32 = 0x0005_0000;
+/// `SECCOMP_RET_USER_NOTIF`: the watcher says what the call returns.
+const NOTIFY: u32 = 0x7fc0_0000;
 const ENOSYS: u32 = 0x0005_0000 | 38;
 
 /// Offsets in `struct seccomp_data`; arguments are eight bytes each, low half first on both machines.
@@ -122,33 +151,40 @@ struct Filter {
     len: usize,
 }
 
-static FILTER: Filter = assemble();
+static WATCHED: Filter = assemble(NOTIFY);
+static UNWATCHED: Filter = assemble(SUCCEED);
 
-const fn assemble() -> Filter {
+const fn assemble(chown: u32) -> Filter {
     let mut filter =
         Filter { code: [Instruction { code: RETURN, jt: 0, jf: 0, k: ALLOW }; CAPACITY], len: 0 };
     let mut index = 0;
     while index < ABIS.len() {
-        filter = block(filter, &ABIS[index]);
+        filter = block(filter, &ABIS[index], chown);
         index += 1;
     }
     put(filter, RETURN, 0, 0, ENOSYS)
 }
 
-/// If the call is of this ABI: succeed for its owner calls and for making devices, allow all others.
-const fn block(filter: Filter, abi: &Abi) -> Filter {
+/// If the call is of this ABI: `chown` for those that change owners, succeed for those that change ids and for making
+/// devices, allow all others.
+const fn block(filter: Filter, abi: &Abi, chown: u32) -> Filter {
     let each_mknod = 6;
-    let owners = abi.owners.len();
-    // After the jump on `arch`: load, range check, one test an owner call, the mknods, allow, succeed, refuse.
-    let size = 2 + owners + each_mknod * abi.mknods.len() + 3;
+    // After the jump on `arch`: load, range check, one test a call, the mknods, then the four ends.
+    let size = 2 + abi.chowns.len() + abi.ids.len() + each_mknod * abi.mknods.len() + 4;
     let mut filter = put(filter, LOAD, 0, 0, ARCH);
     filter = put(filter, EQUAL, 0, size as u8, abi.arch);
-    let succeed = filter.len + size - 2;
+    let changed = filter.len + size - 3;
+    let succeed = changed + 1;
     filter = put(filter, LOAD, 0, 0, NUMBER);
     filter = jump(filter, AT_LEAST, abi.end, succeed + 1, 0);
     let mut index = 0;
-    while index < owners {
-        filter = jump(filter, EQUAL, abi.owners[index], succeed, 0);
+    while index < abi.chowns.len() {
+        filter = jump(filter, EQUAL, abi.chowns[index].0, changed, 0);
+        index += 1;
+    }
+    let mut index = 0;
+    while index < abi.ids.len() {
+        filter = jump(filter, EQUAL, abi.ids[index], succeed, 0);
         index += 1;
     }
     let mut index = 0;
@@ -163,6 +199,7 @@ const fn block(filter: Filter, abi: &Abi) -> Filter {
         index += 1;
     }
     filter = put(filter, RETURN, 0, 0, ALLOW);
+    filter = put(filter, RETURN, 0, 0, chown);
     filter = put(filter, RETURN, 0, 0, SUCCEED);
     put(filter, RETURN, 0, 0, ENOSYS)
 }

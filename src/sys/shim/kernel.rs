@@ -66,30 +66,40 @@ global_asm!(".globl _start", "_start:", "mov rdi, rsp", "and rsp, -16", "call {s
 #[cfg(target_arch = "aarch64")]
 global_asm!(".globl _start", "_start:", "mov x0, sp", "and sp, x0, #-16", "bl {start}", "brk #1", start = sym super::start);
 
-/// Four arguments and a zero: prctl(2) insists on the fifth.
+/// What is not given is zero: prctl(2) insists on its fifth.
 #[cfg(target_arch = "x86_64")]
-fn call(number: usize, arguments: [usize; 4]) -> isize {
+pub fn call<const N: usize>(number: usize, given: [usize; N]) -> isize {
+    let [a, b, c, d, e, f] = six(given);
     let result;
-    // SAFETY: each caller below passes what its call takes; rcx and r11 are all the kernel changes besides rax.
+    // SAFETY: each caller passes what its call takes; rcx and r11 are all the kernel changes besides rax.
     unsafe {
-        asm!("syscall", inlateout("rax") number => result, in("rdi") arguments[0], in("rsi") arguments[1],
-             in("rdx") arguments[2], in("r10") arguments[3], in("r8") 0_usize, lateout("rcx") _, lateout("r11") _, options(nostack));
+        asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
+             in("r9") f, lateout("rcx") _, lateout("r11") _, options(nostack));
     }
     result
 }
 
 #[cfg(target_arch = "aarch64")]
-fn call(number: usize, arguments: [usize; 4]) -> isize {
+pub fn call<const N: usize>(number: usize, given: [usize; N]) -> isize {
+    let [a, b, c, d, e, f] = six(given);
     let result;
-    // SAFETY: each caller below passes what its call takes; x0 is all the kernel changes.
+    // SAFETY: each caller passes what its call takes; x0 is all the kernel changes.
     unsafe {
-        asm!("svc 0", in("x8") number, inlateout("x0") arguments[0] => result, in("x1") arguments[1],
-             in("x2") arguments[2], in("x3") arguments[3], in("x4") 0_usize, options(nostack));
+        asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d, in("x4") e,
+             in("x5") f, options(nostack));
     }
     result
 }
 
-fn checked(result: isize) -> Result<usize, i32> {
+fn six<const N: usize>(given: [usize; N]) -> [usize; 6] {
+    let mut all = [0; 6];
+    for (to, from) in all.iter_mut().zip(given) {
+        *to = from;
+    }
+    all
+}
+
+pub fn checked(result: isize) -> Result<usize, i32> {
     if result < 0 { Err(-result as i32) } else { Ok(result as usize) }
 }
 
@@ -156,15 +166,16 @@ pub fn unshare_user() -> Result<usize, i32> {
     checked(call(number::UNSHARE, [CLONE_NEWUSER, 0, 0, 0]))
 }
 
-/// Loads the filter of `fakeroot`; without SPEC_ALLOW older kernels slow the whole process down.
-pub fn load_filter() -> Result<usize, i32> {
+/// Loads the filter of `fakeroot`, with `flags` of seccomp(2); without SPEC_ALLOW older kernels slow the whole process
+/// down. For a watched one the listener's descriptor comes back, which closes on exec.
+pub fn load_filter(watched: bool, flags: usize) -> Result<usize, i32> {
     const PR_SET_NO_NEW_PRIVS: usize = 38;
     const SECCOMP_SET_MODE_FILTER: usize = 1;
     const SECCOMP_FILTER_FLAG_SPEC_ALLOW: usize = 4;
-    let program = super::fakeroot::Program::of_this_machine();
-    checked(call(number::PRCTL, [PR_SET_NO_NEW_PRIVS, 1, 0, 0]))?;
+    let program = super::fakeroot::Program::of_this_machine(watched);
+    checked(call(number::PRCTL, [PR_SET_NO_NEW_PRIVS, 1]))?;
     let program = &raw const program as usize;
-    checked(call(number::SECCOMP, [SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, program, 0]))
+    checked(call(number::SECCOMP, [SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_SPEC_ALLOW, program]))
 }
 
 pub const SIGHUP: i32 = 1;
@@ -282,6 +293,17 @@ impl Arguments {
     pub fn after(&self, index: usize) -> *const *const c_char {
         // SAFETY: at most argc, where the null is.
         unsafe { self.argv.add(index.min(self.count)) }
+    }
+
+    /// Overwrites the arguments, which `/proc/PID/cmdline` shows.
+    pub fn erase(&self) {
+        for index in 0..self.count {
+            // SAFETY: index is below argc, and the stack that the strings stand on is ours to write.
+            unsafe {
+                let text = (*self.argv.add(index)).cast_mut();
+                text.write_bytes(0, CStr::from_ptr(text).count_bytes());
+            }
+        }
     }
 
     pub fn environment(&self) -> *const *const c_char {

@@ -6,6 +6,7 @@
 //!   executable is the host's devbox binary, and could change that file (the class of CVE-2019-5736).
 //! * As `sudo`, `su` and `doas` it makes the caller root of a nested user namespace, with the filter of
 //!   `fakeroot`: root without root, for package managers. No set-id bit is involved.
+//! * For such a root a process of it stays behind and writes down owners (`owners`).
 //!
 //! Built by `src/sys/build.rs` and embedded; not part of the crate.
 
@@ -17,6 +18,8 @@
 mod fakeroot;
 mod job;
 mod kernel;
+mod notify;
+mod owners;
 mod path;
 mod root;
 mod session;

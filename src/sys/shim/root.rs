@@ -6,6 +6,7 @@
 use core::ffi::{CStr, c_char};
 
 use crate::kernel::{self, Arguments, exit};
+use crate::owners;
 use crate::path::{self, Failure};
 use crate::text::{Pointers, Text};
 
@@ -33,7 +34,7 @@ pub fn become_root(name: &[u8], arguments: &Arguments) -> ! {
     if uid != 0 {
         enter_namespace(uid, gid);
     }
-    if kernel::load_filter().is_err() {
+    if owners::load_filter(arguments).is_err() {
         fail(&[name, b": the kernel refused the system-call filter that package managers need"], 125);
     }
     run(name, arguments, &request, uid, gid)

@@ -5,6 +5,7 @@ use core::ops::Range;
 
 use crate::job;
 use crate::kernel::{self, Arguments, EINVAL, ENOENT, exit};
+use crate::owners;
 use crate::path::{self, Failure};
 use crate::root;
 use crate::text::{self, Pointers, Text};
@@ -33,7 +34,7 @@ pub fn start(arguments: &Arguments) -> ! {
     }
     // Until the program is there, nobody in the box may take hold of STATUS_FD. Maps can't be written any more.
     kernel::set_undumpable();
-    if as_root && let Err(errno) = kernel::load_filter() {
+    if as_root && let Err(errno) = owners::load_filter(arguments) {
         report(status, STEP_FILTER, errno);
     }
     if arguments.get(2) == Some(b"parent") {
