@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::dirs;
 use crate::fetch;
+use crate::mount::Driver;
 use crate::oci;
 use crate::oci::platform::NotAPlatform;
 use crate::oci::reference::NotAReference;
@@ -108,6 +109,24 @@ pub enum Error {
     /// A login could not be made or taken back.
     #[error(transparent)]
     Login(#[from] fetch::LoginError),
+    /// A box's own files are in the form of another driver.
+    #[error("box `{name}` was made with the driver `{made_with}` and can't go over to `{wanted}`")]
+    OtherDriver {
+        /// The box.
+        name: String,
+        /// The driver of its files.
+        made_with: Driver,
+        /// The one asked for.
+        wanted: Driver,
+    },
+    /// A box's own files could not be brought into another driver's form.
+    #[error("cannot prepare the files of box `{name}` for the driver `overlay`: {why}")]
+    Upper {
+        /// The box.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// Something has to be said, and there is no terminal to ask on.
     #[error("no {0} was given")]
     NobodyToAsk(&'static str),
@@ -237,6 +256,11 @@ impl Error {
             Self::OtherImage { name, .. } => Some(format!(
                 "`devbox rm {name}` and entering again makes it anew; `--name` makes another beside it"
             )),
+            Self::OtherDriver { name, made_with, .. } => Some(format!(
+                "`--driver {made_with}` enters it; `devbox rm {name}` and entering again makes it anew with the other; \
+                 `--name` makes another beside it"
+            )),
+            Self::Upper { .. } => Some("`--driver fuse` enters the box as it is".into()),
             Self::OtherImageNow { .. } => {
                 Some("put the image back where it was; what the box itself wrote is still there".into())
             }

@@ -4,14 +4,44 @@
 //! host. Strings are C strings already.
 
 use std::ffi::{CString, NulError};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// How layers and a box's own files become its root.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    /// The kernel's overlayfs.
+    #[default]
+    Overlay,
+    /// fuse-overlayfs, a program of ours outside of the box.
+    Fuse,
+    /// A copy of all layers in the box.
+    Copy,
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Overlay => "overlay",
+            Self::Fuse => "fuse",
+            Self::Copy => "copy",
+        })
+    }
+}
 
 /// How the root itself comes about.
 #[derive(Debug, Clone)]
 pub enum Root {
     /// An overlay of read-only layers below a writable folder.
     Overlay(Overlay),
+    /// The same, served by a program outside of the box.
+    Fuse(Fuse),
+    /// A host folder that is a whole root file system, writable.
+    Tree(CString),
     /// The host's own root and all mounts below it, read-only.
     Host,
 }
@@ -29,6 +59,17 @@ pub struct Overlay {
     pub work: CString,
     /// No sync when unmounted: for what is thrown away or synced by other means.
     pub volatile: bool,
+}
+
+/// An overlay that fuse-overlayfs(1) serves.
+#[derive(Debug, Clone)]
+pub struct Fuse {
+    /// What is merged.
+    pub overlay: Overlay,
+    /// The program on the host.
+    pub program: CString,
+    /// A host file that takes what it says; made anew.
+    pub log: CString,
 }
 
 /// One step of filling a root.

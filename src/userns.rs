@@ -1,16 +1,20 @@
 //! User namespaces with more than one id: the set-id helpers of shadow, and work done as root of such a namespace.
 
+use std::ffi::CStr;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::idmap::IdMap;
+use crate::idmap::{IdMap, IdMaps};
 use crate::sys::process::{self, Clone};
 
 /// Where helpers are looked for: not in the caller's PATH, for they have privileges.
@@ -111,6 +115,55 @@ impl Helper {
     }
 }
 
+/// Maps the caller's one id, in a namespace just made.
+///
+/// `setgroups` must be denied before an unprivileged process may map a group (user_namespaces(7), CVE-2014-8989).
+pub fn write_own_maps(uid: IdMap, gid: IdMap) -> nix::Result<()> {
+    let write = |path: &CStr, text: &str| {
+        let file = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        nix::unistd::write(&file, text.as_bytes()).map(drop)
+    };
+    write(c"/proc/self/setgroups", "deny")?;
+    write(c"/proc/self/uid_map", &uid.line())?;
+    write(c"/proc/self/gid_map", &gid.line())
+}
+
+/// Does `work` in a process that has all rights over files of the ids in `maps`, and tells `hear` what it writes. The
+/// process ends with the caller. What the work changes in memory is lost.
+pub fn within<R>(maps: &IdMaps, work: impl FnOnce(File), hear: impl FnOnce(File) -> R) -> Result<R, Error> {
+    let helpers = match maps {
+        IdMaps::Single { .. } => None,
+        IdMaps::Full { uids, gids } => Some(Helpers::find(uids, gids)?),
+    };
+    let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(Error::Namespaces);
+    let (maps_read, maps_write) = pipe()?;
+    let (read, write) = pipe()?;
+    match process::clone_namespaces(CloneFlags::CLONE_NEWUSER).map_err(Error::Namespaces)? {
+        Clone::Child => {
+            drop((maps_write, read));
+            let mapped = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).and_then(|()| match *maps {
+                IdMaps::Single { uid, gid } => write_own_maps(uid, gid),
+                IdMaps::Full { .. } => await_maps(&maps_read),
+            });
+            if mapped.is_ok() {
+                work(write.into());
+            }
+            process::exit_now(0);
+        }
+        Clone::Parent(pid, _) => {
+            drop((maps_read, write));
+            let written = helpers.map_or(Ok(()), |helpers| helpers.write(pid));
+            if written.is_err() {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            drop(maps_write);
+            let heard = hear(read.into());
+            let _ = waitpid(pid, None);
+            written.map(|()| heard)
+        }
+    }
+}
+
 /// The child's side of waiting for its maps: the end of the pipe means written. A launcher that gives up kills the
 /// child instead.
 pub fn await_maps(pipe: &OwnedFd) -> nix::Result<()> {
@@ -131,7 +184,7 @@ fn become_root() -> nix::Result<()> {
 /// changes in memory is lost.
 pub fn as_root(uids: &[IdMap], gids: &[IdMap], work: impl FnOnce() -> bool) -> Result<bool, Error> {
     let helpers = Helpers::find(uids, gids)?;
-    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Error::Namespaces)?;
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(Error::Namespaces)?;
     match process::clone_namespaces(CloneFlags::CLONE_NEWUSER).map_err(Error::Namespaces)? {
         Clone::Child => {
             drop(write);

@@ -35,8 +35,8 @@ pub struct PlanFlags {
     /// Name of the box [default: the profile's, or the project folder's]
     #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(candidates::boxes))]
     pub name: Option<String>,
-    /// How layers and the box's own files become a root
-    #[arg(long, value_name = "auto|overlay", add = words(["auto", "overlay"]))]
+    /// How layers and the box's own files become a root [default: DEVBOX_DRIVER, the profile's, or the box's own]
+    #[arg(long, value_name = "auto|overlay|fuse|copy", add = words(["auto", "overlay", "fuse", "copy"]))]
     pub driver: Option<Driver>,
 
     /// Set a variable, or take it over from the host when no value is given
@@ -131,6 +131,7 @@ impl PlanFlags {
             user: if self.root { Some(User::Root) } else { self.user },
             ids: self.ids,
             driver: self.driver,
+            usual_driver: None,
             home: self.home,
             network: self.network,
             env: self.env,

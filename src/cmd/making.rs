@@ -66,6 +66,7 @@ impl Opening<'_> {
             Image::Folder(path) => drop(rootfs::folder::lower(path, &self.dirs.boxes())?),
             Image::Host => {}
         }
+        self.choose_driver(&mut record);
         boxes.sweep();
         self.ui.detail(&format!("box `{name}` is made"));
         let (record, lock) = boxes.create(record)?;

@@ -4,6 +4,7 @@ mod completions;
 mod dedupe;
 mod df;
 mod doctor;
+mod driver;
 mod enter;
 mod images;
 mod in_use;
@@ -128,6 +129,7 @@ fn planned(
             !matches!(user, None | Some(User::Me)) && probe::has_subordinate_ids()
         }
     };
+    flags.usual_driver = driver::usual()?;
     let lookup = |name: &str| dirs::variable(name)?.into_string().ok();
     let plan = crate::plan::make(&found, &flags, &host, &lookup)?;
     // the project's folder is asked for twice

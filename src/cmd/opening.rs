@@ -39,12 +39,13 @@ pub(super) struct Opening<'a> {
 
 impl Opening<'_> {
     /// Opens the session and stays until it ends.
-    pub(super) fn run(self) -> Result<ExitCode, Error> {
+    pub(super) fn run(mut self) -> Result<ExitCode, Error> {
         let boxes = Boxes::new(self.dirs);
         if let Some(why) = &self.plan.no_project_because {
             self.ui.detail(&format!("no project folder is mounted: {why}"));
         }
         let made = self.make(&boxes)?;
+        self.settle_driver(&made.record);
         let code = self.open(&boxes, made);
         if self.ephemeral {
             // Also after a failure: nobody else knows the box.
@@ -89,7 +90,7 @@ impl Opening<'_> {
             };
             match lock {
                 Some((lock, fresh)) => {
-                    return self.start(boxes, &made.record, fresh, lock, &resolved, &open, &asked);
+                    return self.start(boxes, &mut made.record, fresh, lock, &resolved, &open, &asked);
                 }
                 None => self.wait(began, &mut said)?,
             }
@@ -127,8 +128,8 @@ impl Opening<'_> {
         let (passwd, group) = match self.plan.user {
             User::Me => Default::default(),
             _ => {
-                let mut trees = vec![boxes.folder(&record.name)?.join("upper")];
-                trees.extend(self.lowers(record)?);
+                let folder = boxes.folder(&record.name)?;
+                let trees = rootfs::driver::trees(record.driver, &folder, self.lowers(record)?);
                 let merged = Merged::open(&trees).ok();
                 let text = |path| merged.as_ref().and_then(|merged| merged.read(path)).unwrap_or_default();
                 let group = if self.plan.user == User::Root { Vec::new() } else { text("etc/group") };
@@ -143,7 +144,7 @@ impl Opening<'_> {
     fn start(
         &self,
         boxes: &Boxes,
-        record: &Record,
+        record: &mut Record,
         fresh: bool,
         lock: OwnedFd,
         resolved: &Resolved,
@@ -153,6 +154,9 @@ impl Opening<'_> {
         let name = &self.plan.name;
         let folder = boxes.folder(name)?;
         let ids = self.maps(resolved)?;
+        self.change_driver(boxes, record, fresh, &ids)?;
+        let lowers = self.lowers(record)?;
+        self.copy_image(boxes, record, &lowers)?;
         let single_id = matches!(ids, IdMaps::Single { .. });
         let caller = Caller {
             name: self.host.user.clone(),
@@ -163,7 +167,8 @@ impl Opening<'_> {
         let wanted = Wanted {
             plan: &self.plan,
             folder: &folder,
-            lowers: self.lowers(record)?,
+            lowers,
+            driver: record.driver,
             caller: &caller,
             fresh,
             single_id,

@@ -23,6 +23,8 @@ pub struct Flags {
     pub ids: Option<Ids>,
     /// `--driver`.
     pub driver: Option<Driver>,
+    /// `DEVBOX_DRIVER`: before the profile's, after the flag's.
+    pub usual_driver: Option<Driver>,
     /// `--home`.
     pub home: Option<Home>,
     /// `--network`.

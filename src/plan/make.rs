@@ -49,7 +49,7 @@ pub fn make(
         platform,
         user,
         ids,
-        driver: flags.driver.or(profile.driver).unwrap_or(Driver::Auto),
+        driver: driver(&image, flags, profile.driver)?,
         home: flags.home.or(profile.home).unwrap_or(Home::Private),
         mounts: mounts::collect(profile, flags, host, project.folder.as_deref())?,
         project: project.folder,
@@ -80,6 +80,19 @@ fn who(image: &Image, ids: Ids, user: Option<User>) -> Result<User, Error> {
         (Ids::Full, Some(User::Me)) => Err(Error::FullAsMe),
         (Ids::Full, user) => Ok(user.unwrap_or(User::Root)),
         (Ids::Auto | Ids::Single, user) => Ok(user.unwrap_or(User::Me)),
+    }
+}
+
+/// How layers become a root; there are none over the host's own.
+fn driver(image: &Image, flags: &Flags, profile: Option<Driver>) -> Result<Driver, Error> {
+    let own = flags.driver.or(profile).filter(|driver| *driver != Driver::Auto);
+    match (image, own) {
+        (Image::Host, Some(driver)) => Err(Error::OnHost {
+            what: format!("driver `{driver}`"),
+            why: "its root is the host's own, shown read-only, and no layers",
+        }),
+        (Image::Host, None) => Ok(Driver::Auto),
+        _ => Ok(flags.driver.or(flags.usual_driver).or(profile).unwrap_or(Driver::Auto)),
     }
 }
 

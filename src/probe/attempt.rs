@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -43,6 +43,16 @@ pub fn overlay(folder: &Path) -> io::Result<()> {
         });
     chdir(&before)?;
     tried
+}
+
+/// Mounts a FUSE nobody serves on a folder in `folder`. Only after [`user_namespace`]; leaves nothing.
+pub fn fuse(folder: &Path) -> io::Result<()> {
+    let scratch = Scratch::new(folder)?;
+    let device = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
+    let (uid, gid) = (geteuid(), getegid());
+    let options = format!("fd={},rootmode=40000,user_id={uid},group_id={gid}", device.as_raw_fd());
+    mount(Some("fuse"), &scratch.0, Some("fuse"), MsFlags::MS_NODEV, Some(options.as_str()))?;
+    Ok(nix::mount::umount2(&scratch.0, nix::mount::MntFlags::MNT_DETACH)?)
 }
 
 /// Sets a user attribute on a folder made for it in `folder`.

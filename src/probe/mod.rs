@@ -1,6 +1,7 @@
 //! What this host can do: read from its files, and tried where files don't tell.
 
 pub mod attempt;
+mod driver;
 mod facts;
 mod kernel;
 mod places;
@@ -14,8 +15,9 @@ use serde::Serialize;
 
 use crate::dirs::Dirs;
 
+pub use driver::{Choice, driver, remembered_driver};
 pub use facts::{Error, has_subordinate_ids, host, subordinate_ids};
-pub use system::System;
+pub use system::{System, fuse_overlayfs};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -58,3 +58,8 @@ impl System {
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     }
 }
+
+/// The program of the driver `fuse`.
+pub fn fuse_overlayfs() -> Option<PathBuf> {
+    System::this().program("fuse-overlayfs")
+}

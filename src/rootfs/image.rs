@@ -1,14 +1,14 @@
 //! The root of a box over an image: an overlay, the kernel's filesystems, and the few files a host gives.
 
-use crate::mount::{Op, Root, c_path};
+use crate::mount::{Driver, Op, c_path};
 use crate::plan::{Image, Network};
 use crate::sys::shim;
 
 use super::lookup::Merged;
-use super::{Error, Layout, Wanted, bind, files, folder, layers, tmpfs};
+use super::{Error, Layout, Wanted, bind, driver, files, folder, tmpfs};
 
 pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
-    let root = Root::Overlay(layers::overlay(wanted)?);
+    let root = driver::root(wanted)?;
     let mut ops = vec![
         Op::Dev,
         bind("/sys".as_ref(), "/sys".as_ref(), true)?,
@@ -60,7 +60,9 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
         ops.push(Op::Write { at: c"/run/devbox/apt.conf".into(), content: apt, mode: 0o644 });
     }
     let mut notes = Vec::new();
-    let foreign = matches!(wanted.plan.image, Image::Folder(_)) && folder::is_foreign(wanted);
+    let foreign = wanted.driver != Driver::Copy
+        && matches!(wanted.plan.image, Image::Folder(_))
+        && folder::is_foreign(wanted);
     if wanted.fresh {
         if foreign {
             notes.push(folder::note(wanted));

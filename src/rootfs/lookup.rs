@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::Wanted;
+use super::{Wanted, driver};
 use crate::sys::fd;
 
 /// Links followed on one path, as the kernel does.
@@ -37,7 +37,7 @@ impl Merged {
     }
 
     pub(super) fn of(wanted: &Wanted<'_>) -> nix::Result<Self> {
-        Self::open(std::iter::once(wanted.folder.join("upper")).chain(wanted.lowers.iter().cloned()))
+        Self::open(driver::trees(wanted.driver, wanted.folder, wanted.lowers.clone()))
     }
 
     /// Content of the regular file at `path` (relative to the root); none when there is no such file.

@@ -2,11 +2,11 @@
 //!
 //! Nothing is mounted here, and of the host only what the box gets is looked at.
 
+pub mod driver;
 mod files;
 pub mod folder;
 mod host;
 mod image;
-mod layers;
 pub mod lookup;
 mod mounts;
 
@@ -14,8 +14,9 @@ use std::ffi::{CString, NulError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::mount::{Op, Root, c_path};
+use crate::mount::{Driver, Op, Root, c_path};
 use crate::plan::{Image, Plan};
+use crate::userns;
 
 /// Folder of `sudo`, `su` and `doas` in a box with one id; belongs first into PATH.
 pub const SHIMS: &str = "/run/devbox/bin";
@@ -56,6 +57,8 @@ pub struct Wanted<'a> {
     pub folder: &'a Path,
     /// Unpacked layers, topmost first; empty for `image = "host"`.
     pub lowers: Vec<PathBuf>,
+    /// How they become the root; without a meaning for `image = "host"`.
+    pub driver: Driver,
     /// Who starts the box.
     pub caller: &'a Caller,
     /// The box's first start: accounts and owners are put in place.
@@ -111,6 +114,20 @@ pub enum Error {
     /// More layers than an overlay can have.
     #[error("the image has {0} layers, and an overlay can have 500")]
     TooManyLayers(usize),
+    /// The driver `fuse` without its program.
+    #[error("the driver `fuse` needs fuse-overlayfs, which is not in PATH")]
+    NoFuseOverlayfs,
+    /// The image could not be copied into the box.
+    #[error("cannot copy the image into the box{}", at_file(.name))]
+    Copy {
+        /// The file it failed at, escaped; empty when it was none.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// No namespace to copy the image in.
+    #[error(transparent)]
+    Userns(#[from] userns::Error),
     /// A path with a NUL byte.
     #[error("a path with a NUL byte cannot be mounted")]
     Nul(#[from] NulError),
@@ -127,9 +144,30 @@ impl Error {
             Self::TooManyLayers(_) => Some("build the image with fewer layers, or squash it".into()),
             Self::NoFolder(_) => Some("`dir:` wants the folder of a root file system".into()),
             Self::Unfit { .. } => Some("a copy elsewhere, or an image packed from it, can be one".into()),
+            Self::Copy { source, .. } => match source.raw_os_error() {
+                Some(libc::ENOSPC | libc::EDQUOT) => Some(
+                    "the disk is full, and nothing of the copy was kept: `devbox prune` and `devbox rm` make room; \
+                     `--driver overlay` and `--driver fuse` need no copy"
+                        .into(),
+                ),
+                Some(libc::EACCES | libc::EPERM) => Some(
+                    "a copy has to read every file; `--driver overlay` and `--driver fuse` need not".into(),
+                ),
+                _ => None,
+            },
+            Self::Userns(error) => error.hint(),
+            Self::NoFuseOverlayfs => Some(
+                "install the package `fuse-overlayfs`; `--driver overlay` and `--driver copy` do without it"
+                    .into(),
+            ),
             Self::File { .. } | Self::Nul(_) => None,
         }
     }
+}
+
+/// ` at …`, when a file is known.
+fn at_file(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(" at `{name}`") }
 }
 
 /// Lays out the root of a box.

@@ -4,36 +4,37 @@
 //! go of; only then are paths of the image used. There is never a moment in which both are in reach: the old root
 //! would lie on top of the new one, and any `..` of the image's links would lead there.
 
-use std::ffi::CStr;
 use std::io::Write;
 use std::mem::ManuallyDrop;
+use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
-use crate::idmap::{IdMap, IdMaps};
+use crate::idmap::IdMaps;
 use crate::mount::Root;
-use crate::sys;
+use crate::{sys, userns};
 
-use super::{Spec, Stage, mounts};
+use super::{Spec, Stage, fuse, mounts};
 
 /// What stopped the set-up: stage, index of the operation, reason.
 pub(super) struct Failure(pub(super) Stage, pub(super) u16, pub(super) Errno);
 
 /// Turns this process, fresh from the clone, into the inside of a box. `maps_written` blocks until the launcher
-/// wrote the maps and takes on their root; `arguments` is the length of the argument strings to erase.
+/// wrote the maps and takes on their root; `launcher` is where a FUSE connection goes; `arguments` is the length of the argument strings to erase.
 pub(super) fn set_up(
     spec: &Spec,
     maps_written: impl FnOnce() -> nix::Result<()>,
+    launcher: Option<&UnixStream>,
     arguments: usize,
 ) -> Result<(), Failure> {
     let at = |stage| move |errno| Failure(stage, 0, errno);
     // A launcher that dies half-way takes the half-made box with it.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(at(Stage::Attributes))?;
     match spec.ids {
-        IdMaps::Single { uid, gid } => write_own_maps(uid, gid),
+        IdMaps::Single { uid, gid } => userns::write_own_maps(uid, gid),
         IdMaps::Full { .. } => maps_written(),
     }
     .map_err(at(Stage::Maps))?;
@@ -46,7 +47,7 @@ pub(super) fn set_up(
     for (index, op) in spec.ops.iter().enumerate() {
         taken.push(mounts::take(op).map_err(operation(index))?);
     }
-    mount_root(spec).map_err(at(Stage::Root))?;
+    mount_root(spec, launcher).map_err(at(Stage::Root))?;
     change_root(spec).map_err(at(Stage::Pivot))?;
     for (index, (op, taken)) in spec.ops.iter().zip(taken.iter()).enumerate() {
         mounts::carry_out(op, taken).map_err(operation(index))?;
@@ -57,17 +58,6 @@ pub(super) fn set_up(
         sys::process::bring_loopback_up().map_err(at(Stage::Names))?;
     }
     nix::sys::prctl::set_pdeathsig(None).map_err(at(Stage::Attributes))
-}
-
-/// `setgroups` must be denied before an unprivileged process may map a group (user_namespaces(7), CVE-2014-8989).
-fn write_own_maps(uid: IdMap, gid: IdMap) -> nix::Result<()> {
-    let write = |path: &CStr, text: &str| {
-        let file = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        nix::unistd::write(&file, text.as_bytes()).map(drop)
-    };
-    write(c"/proc/self/setgroups", "deny")?;
-    write(c"/proc/self/uid_map", &uid.line())?;
-    write(c"/proc/self/gid_map", &gid.line())
 }
 
 /// Nothing of the caller is readable in pid 1 and its terminal and pipes are let go of, no set-id bit works below it,
@@ -99,9 +89,11 @@ fn restore_ignored_signals() -> nix::Result<()> {
     Ok(())
 }
 
-fn mount_root(spec: &Spec) -> nix::Result<()> {
+fn mount_root(spec: &Spec, launcher: Option<&UnixStream>) -> nix::Result<()> {
     match &spec.root {
         Root::Overlay(overlay) => mounts::mount_overlay(overlay, &spec.mount_point),
+        Root::Fuse(_) => fuse::mount(&spec.mount_point, launcher.ok_or(Errno::EINVAL)?),
+        Root::Tree(tree) => mounts::mount_tree(tree, &spec.mount_point),
         Root::Host => mounts::mount_host(&spec.mount_point),
     }
 }

@@ -3,15 +3,17 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 use crate::idmap::IdMaps;
+use crate::mount::Root;
 use crate::sys::process::{self, Clone};
 use crate::sys::shim;
 use crate::userns::{self, Helpers};
 
-use super::{Error, Spec, child, init};
+use super::{Error, Spec, child, fuse, init};
 
 /// What the new box takes over from the launcher.
 pub struct Ends {
@@ -57,19 +59,26 @@ pub fn launch(spec: &Spec, ends: Ends, arguments: usize) -> Result<Launched, Err
     }
     .map_err(Error::Talk)?;
 
+    let (from_child, to_launcher) = match &spec.root {
+        Root::Fuse(_) => UnixStream::pair()
+            .map(|(ours, theirs)| (Some(ours), Some(theirs)))
+            .map_err(|error| Error::Talk(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))?,
+        _ => (None, None),
+    };
+
     match process::clone_namespaces(flags).map_err(userns::Error::Namespaces)? {
         Clone::Child => {
-            drop(maps_write);
-            if let Err(failure) =
-                child::set_up(spec, || maps_read.as_ref().map_or(Ok(()), userns::await_maps), arguments)
-            {
+            drop((maps_write, from_child));
+            let maps_written = || maps_read.as_ref().map_or(Ok(()), userns::await_maps);
+            if let Err(failure) = child::set_up(spec, maps_written, to_launcher.as_ref(), arguments) {
                 child::report(&ends.connection, &failure);
                 process::exit_now(1);
             }
             init::run(ends, shim, spec)
         }
         Clone::Parent(pid, pidfd) => {
-            drop((maps_read, ends));
+            let Ends { lock, .. } = ends;
+            drop((maps_read, to_launcher));
             if let Some(helpers) = helpers {
                 if let Err(error) = helpers.write(pid) {
                     let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
@@ -78,6 +87,9 @@ pub fn launch(spec: &Spec, ends: Ends, arguments: usize) -> Result<Launched, Err
                 }
                 // Closing tells the child.
                 drop(maps_write);
+            }
+            if let (Root::Fuse(fuse), Some(child)) = (&spec.root, from_child) {
+                fuse::serve(fuse, &child, &lock).map_err(Error::Serve)?;
             }
             Ok(Launched { pid, pidfd })
         }

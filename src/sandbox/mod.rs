@@ -12,6 +12,7 @@
 //! It walks data made before the clone; a failure is sent as numbers and worded by the launcher.
 
 mod child;
+mod fuse;
 mod init;
 mod launch;
 mod mounts;
@@ -86,6 +87,9 @@ pub enum Error {
         #[source]
         errno: Errno,
     },
+    /// The program that serves the root could not be started.
+    #[error("cannot start fuse-overlayfs")]
+    Serve(#[source] Errno),
     /// Talking to pid 1 failed.
     #[error("cannot talk to the box's init")]
     Talk(#[source] Errno),
@@ -102,7 +106,7 @@ impl Error {
             Self::SetUp { errno: Errno::ENOSPC, .. } => {
                 "the disk is full, or the limit of mounts is reached (/proc/sys/fs/mount-max)".into()
             }
-            Self::SetUp { .. } | Self::Talk(_) => return None,
+            Self::SetUp { .. } | Self::Serve(_) | Self::Talk(_) => return None,
         })
     }
 
@@ -125,6 +129,8 @@ impl Error {
 fn root_words(root: &Root) -> String {
     match root {
         Root::Overlay(overlay) => format!("(an overlay of {} layers)", overlay.lowers.len()),
+        Root::Fuse(fuse) => format!("(fuse-overlayfs over {} layers)", fuse.overlay.lowers.len()),
+        Root::Tree(tree) => format!("({})", tree.to_string_lossy().escape_debug()),
         Root::Host => "(the host's, read-only)".to_owned(),
     }
 }

@@ -134,6 +134,13 @@ fn escaped(path: &CStr) -> CString {
     CString::new(bytes.collect::<Vec<_>>()).unwrap_or_default()
 }
 
+/// A folder of the host as a root of its own, writable.
+pub(super) fn mount_tree(tree: &CStr, at: &CStr) -> nix::Result<()> {
+    let mount = open_tree(tree, false)?;
+    mount_setattr(&mount, false, Attributes { readonly: false, nodev: true, noexec: false })?;
+    move_mount(mount, at)
+}
+
 /// The host's whole tree, read-only.
 pub(super) fn mount_host(at: &CStr) -> nix::Result<()> {
     let mount = open_tree(c"/", true)?;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dirs::{self, Dirs};
 use crate::idmap::IdMap;
+use crate::mount::Driver;
 use crate::oci::digest::Digest;
 use crate::plan::Origin;
 use crate::sandbox::wire::Request;
@@ -55,6 +56,12 @@ pub struct Record {
     pub user: Option<String>,
     /// For a box without a profile: its id mode.
     pub ids: Option<String>,
+    /// What made its root last, and so the form of its own files; has no meaning for `image = "host"`.
+    #[serde(default)]
+    pub driver: Driver,
+    /// Why it is not the best one.
+    #[serde(default)]
+    pub driver_because: Option<String>,
 }
 
 /// The parts of an image's configuration that a start needs.
@@ -159,6 +166,18 @@ impl Boxes {
                 }
             }
         }
+    }
+
+    /// Replaces the record of a box whose lock the caller holds.
+    pub fn rewrite(&self, record: &Record) -> Result<(), Error> {
+        let folder = self.folder(&record.name)?;
+        let (path, draft) = (folder.join("record.json"), folder.join("record.new"));
+        let text = serde_json::to_vec_pretty(record)
+            .map_err(|error| Error::Record { name: record.name.clone(), why: error.to_string() })?;
+        File::create(&draft)
+            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .map_err(at("write", &draft))?;
+        fs::rename(&draft, &path).and_then(|()| File::open(&folder)?.sync_all()).map_err(at("replace", &path))
     }
 
     /// Names of all boxes, sorted; half-made ones have names that are none.

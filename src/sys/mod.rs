@@ -7,6 +7,7 @@
 
 use nix::errno::Errno;
 
+pub mod copy;
 pub mod entry;
 pub mod fakeroot;
 pub mod fd;

@@ -236,6 +236,60 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
+/// For a child that is about to become a program: that finds `given` as descriptor `number`, holds a copy of `held`,
+/// and has no other descriptor from 3 up.
+pub fn hand_over(given: impl AsFd, held: impl AsFd, number: RawFd) -> nix::Result<()> {
+    debug_assert!(number >= 3);
+    let copy = |descriptor: RawFd| {
+        // SAFETY: no pointers; the copy has no owner but the program that comes.
+        Errno::result(unsafe { libc::fcntl(descriptor, libc::F_DUPFD, number + 1) })
+    };
+    let (given, held) = (copy(given.as_fd().as_raw_fd())?, copy(held.as_fd().as_raw_fd())?);
+    // SAFETY: whatever has this number is closed by the next call, were it not replaced here.
+    Errno::result(unsafe { libc::dup2(given, number) })?;
+    close_all_but([number, held])
+}
+
+/// Gives up all rights in this user namespace but those of `capabilities`, by number (linux/capability.h), and keeps
+/// these when this process becomes a program, whoever it runs as (capabilities(7), "Ambient").
+pub fn keep_rights(capabilities: &[u32]) -> nix::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Rights {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    // linux/securebits.h: root is nobody special, and that stays so
+    const NO_ROOT: libc::c_ulong = 0b11;
+    let kept = capabilities.iter().fold(0_u64, |bits, capability| bits | 1 << capability);
+    let rights = [kept as u32, (kept >> 32) as u32].map(|half| Rights {
+        effective: half,
+        permitted: half,
+        inheritable: half,
+    });
+    let header = Header { version: VERSION_3, pid: 0 };
+    // SAFETY: no pointers.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, NO_ROOT, 0, 0, 0) })?;
+    // SAFETY: capset(2) reads a header and, in version 3, two structures of rights, which outlive the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, rights.as_ptr()) })?;
+    for capability in capabilities {
+        let number = libc::c_ulong::from(*capability);
+        // SAFETY: no pointers.
+        let raised = unsafe {
+            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, number, 0_usize, 0_usize)
+        };
+        Errno::result(raised)?;
+    }
+    Ok(())
+}
+
 /// Takes CAP_SYS_ADMIN out of the bounding set: no later exec gets it back, root's neither (capabilities(7)). A user
 /// namespace made later has it for itself.
 pub fn never_administer() -> nix::Result<()> {

@@ -9,9 +9,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::mount::{Overlay, c_path};
-
 use super::{Error, Wanted};
+use crate::mount::{Overlay, Root, c_path};
 
 /// Layers one overlay can have (OVL_MAX_STACK, `fs/overlayfs/params.h`).
 const MOST: usize = 500;
@@ -20,7 +19,11 @@ const ROOM: usize = 3900;
 /// Folder of the links, in the box's.
 const LINKS: &str = "l";
 
-/// The root overlay of a box. Makes links in the box's folder when they are needed.
+pub(super) fn root(wanted: &Wanted<'_>) -> Result<Root, Error> {
+    overlay(wanted).map(Root::Overlay)
+}
+
+/// The overlay of a box. Makes links in the box's folder when they are needed.
 pub(super) fn overlay(wanted: &Wanted<'_>) -> Result<Overlay, Error> {
     if wanted.lowers.len() > MOST {
         return Err(Error::TooManyLayers(wanted.lowers.len()));

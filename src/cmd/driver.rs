@@ -1,0 +1,161 @@
+//! Which driver a box is started with, and what has to be done before the first start with one.
+
+use crate::dirs;
+use crate::error::Error;
+use crate::idmap::{IdMap, IdMaps};
+use crate::mount;
+use crate::plan::{Driver, Image};
+use crate::probe;
+use crate::rootfs::driver::{copy, upper};
+use crate::session::{Boxes, Record};
+use crate::store::{Store, Usage};
+use crate::ui::size;
+use crate::userns;
+
+use super::opening::Opening;
+
+const VARIABLE: &str = "DEVBOX_DRIVER";
+
+/// What copying takes, measured on a small virtual machine with a busy disk; to be right within a factor of two.
+const BYTES_A_SECOND: u64 = 250 << 20;
+const FILES_A_SECOND: u64 = 12_000;
+
+/// What `DEVBOX_DRIVER` says.
+pub(super) fn usual() -> Result<Option<Driver>, Error> {
+    let Some(text) = dirs::variable(VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let source = match text.to_string_lossy().parse() {
+        Ok(driver) => return Ok(Some(driver)),
+        Err(source) => source,
+    };
+    Err(crate::plan::Error::Flag { flag: VARIABLE, source }.into())
+}
+
+/// The driver a profile or flag asks for by name.
+pub(super) fn asked(driver: Driver) -> Option<mount::Driver> {
+    match driver {
+        Driver::Auto => None,
+        Driver::Overlay => Some(mount::Driver::Overlay),
+        Driver::Fuse => Some(mount::Driver::Fuse),
+        Driver::Copy => Some(mount::Driver::Copy),
+    }
+}
+
+/// The same the other way round.
+fn wish(driver: mount::Driver) -> Driver {
+    match driver {
+        mount::Driver::Overlay => Driver::Overlay,
+        mount::Driver::Fuse => Driver::Fuse,
+        mount::Driver::Copy => Driver::Copy,
+    }
+}
+
+impl Opening<'_> {
+    /// Chooses for a box that is being made; says why when it is not the best.
+    pub(super) fn choose_driver(&self, record: &mut Record) {
+        if self.plan.image == Image::Host {
+            return;
+        }
+        if let Some(driver) = asked(self.plan.driver) {
+            record.driver = driver;
+            return;
+        }
+        let probe::Choice { driver, because } = probe::driver(self.dirs);
+        if let Some(because) = &because {
+            self.ui.note(&format!("box `{}` uses the driver `{driver}`: {because}", record.name));
+        }
+        (record.driver, record.driver_because) = (driver, because);
+    }
+
+    /// From here on the plan says which driver it is.
+    pub(super) fn settle_driver(&mut self, record: &Record) {
+        if self.plan.driver == Driver::Auto && self.plan.image != Image::Host {
+            self.plan.driver = wish(record.driver);
+        }
+    }
+
+    /// Goes over to the driver that is asked for, where the box's own files allow it. The caller holds the lock.
+    pub(super) fn change_driver(
+        &self,
+        boxes: &Boxes,
+        record: &mut Record,
+        fresh: bool,
+        maps: &IdMaps,
+    ) -> Result<(), Error> {
+        let Some(wanted) = asked(self.plan.driver).filter(|wanted| *wanted != record.driver) else {
+            return Ok(());
+        };
+        let (name, made_with) = (record.name.clone(), record.driver);
+        let copies = made_with == mount::Driver::Copy || wanted == mount::Driver::Copy;
+        if copies && !fresh {
+            return Err(Error::OtherDriver { name, made_with, wanted });
+        }
+        if made_with == mount::Driver::Fuse {
+            let path = boxes.folder(&name)?.join("upper");
+            let settled = |told: std::fs::File| {
+                use std::io::Write;
+                let done = std::fs::File::open(&path).and_then(|top| Ok(upper::settle(top.into())?));
+                let _ = write!(&told, "{}", done.map_or_else(|error| error.to_string(), |()| "done".into()));
+            };
+            let said =
+                userns::within(maps, settled, |told| std::io::read_to_string(told).unwrap_or_default())
+                    .map_err(crate::rootfs::Error::from)?;
+            if said != "done" {
+                return Err(Error::Upper { name, why: said });
+            }
+        }
+        self.ui.note(&format!("box `{name}` goes over from the driver `{made_with}` to `{wanted}`"));
+        (record.driver, record.driver_because) = (wanted, None);
+        Ok(boxes.rewrite(record)?)
+    }
+
+    /// The copy of the image, before a box with that driver starts for the first time.
+    pub(super) fn copy_image(
+        &self,
+        boxes: &Boxes,
+        record: &Record,
+        lowers: &[std::path::PathBuf],
+    ) -> Result<(), Error> {
+        let folder = boxes.folder(&record.name)?;
+        if self.plan.image == Image::Host
+            || record.driver != mount::Driver::Copy
+            || copy::tree(&folder).exists()
+        {
+            return Ok(());
+        }
+        let (bytes, files) = self.weigh(record, lowers)?;
+        let shares = lowers.first().is_some_and(|lower| copy::shares(&folder, lower));
+        let seconds = (if shares { 0 } else { bytes / BYTES_A_SECOND }) + files / FILES_A_SECOND;
+        let time = match seconds {
+            0 => "about a second".to_owned(),
+            seconds => format!("about {} seconds", seconds + 1),
+        };
+        let cost = match shares {
+            true => format!(
+                "{} are shared with it, so that they take no room until they are changed",
+                size(bytes)
+            ),
+            false => format!("{} are copied", size(bytes)),
+        };
+        self.ui.note(&format!("the image is copied into box `{}`: {cost}; {time}", record.name));
+        let working = self.ui.working("copying", bytes);
+        let one = |id| IdMap { container_id: id, host_id: id, size: 1 };
+        let maps = IdMaps::Single { uid: one(self.host.uid), gid: one(self.host.gid) };
+        copy::make(&folder, lowers, &maps, self.ephemeral, &mut |bytes| working.advance(bytes))?;
+        Ok(())
+    }
+
+    /// Bytes and files of the image, as far as they are known without a long look.
+    fn weigh(&self, record: &Record, lowers: &[std::path::PathBuf]) -> Result<(u64, u64), Error> {
+        if let Image::Folder(_) = self.plan.image {
+            let found = lowers.iter().map(|lower| Usage::of(lower));
+            return Ok((found.map(|usage| usage.map(|usage| usage.bytes())).sum::<Result<_, _>>()?, 0));
+        }
+        let store = Store::open(&self.dirs.store())?;
+        let mut sum = (0, 0);
+        for layer in &record.layers {
+            let tally = store.meta(layer)?.tally;
+            sum = (sum.0 + tally.bytes, sum.1 + tally.entries);
+        }
+        Ok(sum)
+    }
+}

@@ -1,0 +1,110 @@
+//! The forms in which a box's own files say what they hide of the layers.
+//!
+//! | | overlay, and every layer | fuse-overlayfs |
+//! |---|---|---|
+//! | a name is gone | a character device 0:0 | the same; `.wh.NAME` where it can't make one |
+//! | a folder starts anew | `user.overlay.opaque` = `y` | `user.fuseoverlayfs.opaque` = `y`, and a file `.wh..wh..opq` in it |
+//!
+//! fuse-overlayfs reads both columns, the kernel its own alone. So an upper that fuse-overlayfs wrote is translated
+//! ([`settle`]) before the kernel merges it. A copy hides nothing: what looks so in it is the user's own.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::sys::{self, fd};
+
+/// Attributes that drivers keep for themselves.
+const PRIVATE: [&[u8]; 2] = [b"user.overlay.", b"user.fuseoverlayfs."];
+/// A file that stands for the attribute, where there are none.
+const OPAQUE_FILE: &[u8] = b".wh..wh..opq";
+/// Before the name that is gone.
+const GONE: &[u8] = b".wh.";
+
+/// True for an attribute that is a driver's and no file's.
+pub fn is_private(name: &[u8]) -> bool {
+    PRIVATE.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// True for what says that a name of the layers is gone.
+pub fn is_whiteout(found: &libc::stat) -> bool {
+    found.st_mode & libc::S_IFMT == libc::S_IFCHR && found.st_rdev == 0
+}
+
+/// True for a folder that hides the layers' folders of its name, in the kernel's form.
+pub fn is_opaque(folder: BorrowedFd<'_>) -> bool {
+    fd::has_xattr(folder, c"user.overlay.opaque", b"y")
+}
+
+/// Brings an upper folder that fuse-overlayfs wrote into the kernel's form; what has it already stays. Cut short, it is
+/// done again. To be run where the caller may read and write all of the upper.
+pub fn settle(upper: OwnedFd) -> Result<(), sys::Error> {
+    let mut way = vec![(fd::names(upper.as_fd(), usize::MAX)?, upper)];
+    while let Some((names, folder)) = way.last_mut() {
+        let Some(name) = names.pop() else {
+            way.pop();
+            continue;
+        };
+        let at = folder.as_fd();
+        if name == OPAQUE_FILE {
+            fd::fsetxattr(at, b"user.overlay.opaque", b"y")?;
+            fd::unlinkat(at, &name)?;
+        } else if let Some(gone) = name.strip_prefix(GONE) {
+            match fd::make_whiteout(at, gone) {
+                // made anew since, or said twice
+                Err(error) if error.errno == Errno::EEXIST => {}
+                made => made?,
+            }
+            fd::unlinkat(at, &name)?;
+        } else {
+            match fd::open_folder(at, &name) {
+                Err(error) if matches!(error.errno, Errno::ENOTDIR | Errno::ELOOP) => {}
+                below => {
+                    let below = below?;
+                    if fd::has_xattr(&below, c"user.fuseoverlayfs.opaque", b"y") {
+                        fd::fsetxattr(below.as_fd(), b"user.overlay.opaque", b"y")?;
+                    }
+                    way.push((fd::names(below.as_fd(), usize::MAX)?, below));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::store::listing;
+
+    #[test]
+    fn what_fuse_overlayfs_wrote_is_what_the_kernel_reads() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        fs::create_dir_all(at("a/b")).unwrap();
+        fs::create_dir_all(at("c")).unwrap();
+        for name in ["a/.wh..wh..opq", "a/b/.wh.gone", "a/b/.wh.again", "a/b/again", "a/.whale"] {
+            fs::write(at(name), "").unwrap();
+        }
+        let folder = fs::File::open(at("c")).unwrap();
+        fd::fsetxattr(folder.as_fd(), b"user.fuseoverlayfs.opaque", b"y").unwrap();
+        for _ in 0..2 {
+            settle(fs::File::open(place.path()).unwrap().into()).unwrap();
+            let found = listing::tree(place.path());
+            let lines: Vec<_> = found.lines().skip(1).collect();
+            assert_eq!(
+                lines,
+                [
+                    "d 755 a user.overlay.opaque=y",
+                    "f 644 a/.whale",
+                    "d 755 a/b",
+                    "f 644 a/b/again",
+                    "w a/b/gone",
+                    "d 755 c user.overlay.opaque=y",
+                ]
+            );
+        }
+    }
+}
