@@ -40,6 +40,7 @@ mod host_box;
 mod ids;
 mod life;
 mod owners;
+mod packages;
 mod session;
 mod syscalls;
 mod tty;

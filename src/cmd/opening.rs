@@ -243,7 +243,11 @@ impl Opening<'_> {
                 environment.push(c_string(format!("APT_CONFIG={}", rootfs::APT_CONFIG))?);
                 Identity::Root
             }
-            _ => Identity::Me,
+            _ => {
+                // fakeroot(1) puts up with a chown that is not permitted, not with an owner that can't exist here.
+                environment.push(CString::from(c"FAKEROOTDONTTRYCHOWN=1"));
+                Identity::Me
+            }
         };
         let mut folders = vec![c_string(&resolved.cwd)?];
         // A running box may not have the folder the caller stands in; one that was asked for must be there.

@@ -87,6 +87,11 @@ fn first_start(wanted: &Wanted<'_>, foreign: bool, ops: &mut Vec<Op>) -> Result<
         let (to, at) = (c"/run/devbox/localtime".into(), c"/etc/localtime".into());
         ops.push(Op::Link { to, at, replace: true });
     }
+    // pacman and others read the mounts there; images come without it, for it is the runtime's to make.
+    if merged.exists("etc") {
+        let (to, at) = (c"/proc/self/mounts".into(), c"/etc/mtab".into());
+        ops.push(Op::Link { to, at, replace: false });
+    }
     for owner in &wanted.owners {
         ops.push(Op::Chown { at: c_path(&owner.path)?, uid: owner.uid, gid: owner.gid, mode: owner.mode });
     }

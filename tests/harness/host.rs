@@ -124,6 +124,22 @@ pub fn debian_tar() -> Result<PathBuf, String> {
     }
 }
 
+/// The image with every package manager that `tests/run` made.
+pub fn managers() -> Probe {
+    managers_tar().map(drop)
+}
+
+/// The tar of such a root, made by `tests/run`.
+pub fn managers_tar() -> Result<PathBuf, String> {
+    match env::var_os("DEVBOX_TESTS_MANAGERS").map(PathBuf::from) {
+        Some(path) if path.exists() => Ok(path),
+        _ => Err(
+            "no image with package managers (DEVBOX_TESTS_MANAGERS; `tests/run` makes it with mmdebstrap)"
+                .into(),
+        ),
+    }
+}
+
 /// Debian's package mirror answers.
 pub fn mirror() -> Probe {
     let proxy = proxies().into_iter().find(|(name, _)| name.eq_ignore_ascii_case("http_proxy"));

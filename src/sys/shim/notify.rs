@@ -14,7 +14,6 @@ mod number {
     pub const READ: usize = 0;
     pub const SIGPROCMASK: usize = 14;
     pub const IOCTL: usize = 16;
-    pub const PREAD: usize = 17;
     pub const CLONE: usize = 56;
     pub const WAIT4: usize = 61;
     pub const FCHDIR: usize = 81;
@@ -30,6 +29,7 @@ mod number {
     pub const UNSHARE: usize = 272;
     pub const DUP3: usize = 292;
     pub const PIPE2: usize = 293;
+    pub const PROCESS_VM_READV: usize = 310;
     pub const STATX: usize = 332;
     pub const CLOSE_RANGE: usize = 436;
 }
@@ -46,7 +46,6 @@ mod number {
     pub const OPENAT: usize = 56;
     pub const PIPE2: usize = 59;
     pub const READ: usize = 63;
-    pub const PREAD: usize = 67;
     pub const PPOLL: usize = 73;
     pub const UNSHARE: usize = 97;
     pub const SIGPROCMASK: usize = 135;
@@ -55,6 +54,7 @@ mod number {
     pub const PRCTL: usize = 167;
     pub const CLONE: usize = 220;
     pub const WAIT4: usize = 260;
+    pub const PROCESS_VM_READV: usize = 270;
     pub const STATX: usize = 291;
     pub const CLOSE_RANGE: usize = 436;
 }
@@ -86,8 +86,12 @@ pub fn read(fd: i32, bytes: &mut [u8]) -> Result<usize, i32> {
     checked(call(number::READ, [fd as usize, bytes.as_mut_ptr() as usize, bytes.len()]))
 }
 
-pub fn read_at(fd: i32, bytes: &mut [u8], offset: usize) -> Result<usize, i32> {
-    checked(call(number::PREAD, [fd as usize, bytes.as_mut_ptr() as usize, bytes.len(), offset]))
+/// Reads from another's memory, to the end of what is there.
+pub fn read_memory(thread: u32, address: u64, bytes: &mut [u8]) -> Result<usize, i32> {
+    let local = [bytes.as_mut_ptr() as usize, bytes.len()];
+    let remote = [address as usize, bytes.len()];
+    let [local, remote] = [&local, &remote].map(|vector| vector.as_ptr() as usize);
+    checked(call(number::PROCESS_VM_READV, [thread as usize, local, 1, remote, 1, 0]))
 }
 
 /// Whether setting no groups succeeds, which it does under the filter of `fakeroot` and nowhere else: where it is
@@ -219,16 +223,7 @@ pub struct Handle(i32);
 impl Handle {
     /// openat(2) with O_PATH: `path` from `folder`.
     pub fn open(folder: i32, path: &CStr, flags: usize) -> Result<Self, i32> {
-        Self::open_with(folder, path, O_PATH | flags)
-    }
-
-    /// openat(2) for reading.
-    pub fn open_to_read(folder: i32, path: &CStr) -> Result<Self, i32> {
-        Self::open_with(folder, path, 0)
-    }
-
-    fn open_with(folder: i32, path: &CStr, flags: usize) -> Result<Self, i32> {
-        let arguments = [folder as usize, path.as_ptr() as usize, flags | O_CLOEXEC];
+        let arguments = [folder as usize, path.as_ptr() as usize, flags | O_PATH | O_CLOEXEC];
         checked(call(number::OPENAT, arguments)).map(|fd| Self(fd as i32))
     }
 

@@ -78,8 +78,9 @@ fn watch(listener: Listener, processes: i32, arguments: &Arguments) -> ! {
     arguments.erase();
     listener.hand_over();
     let watcher = Watcher { listener, processes, mount };
+    let mut path = [0; PATH_MAX];
     while let Some(notification) = listener.next() {
-        listener.answer(&notification, watcher.deal_with(&notification));
+        listener.answer(&notification, watcher.deal_with(&notification, &mut path));
     }
     exit(0)
 }
@@ -141,15 +142,14 @@ impl Wanted {
 
 impl Watcher {
     /// Does what the call wants as far as one id can; the errors are the call's.
-    fn deal_with(&self, notification: &Notification) -> Result<(), i32> {
+    fn deal_with(&self, notification: &Notification, path: &mut [u8; PATH_MAX]) -> Result<(), i32> {
         let Some(call) = chown_call(notification.arch, notification.number) else { return Ok(()) };
         let wanted = Wanted::of(call, notification.arguments);
         if wanted.flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
             return Err(EINVAL);
         }
-        let mut path = [0; PATH_MAX];
         let path = match wanted.path {
-            Some(address) => self.read_path(notification, address, &mut path)?,
+            Some(address) => read_path(notification.thread, address, path)?,
             None => c"",
         };
         let object = match self.find(notification, &wanted, path) {
@@ -175,38 +175,36 @@ impl Watcher {
         }
     }
 
-    fn read_path<'a>(&self, of: &Notification, address: u64, path: &'a mut [u8; PATH_MAX]) -> Result<&'a CStr, i32> {
-        let mut name = Text::<32>::new();
-        let name = name.add_number(of.thread).add(b"/mem").c_str().ok_or(EINVAL)?;
-        let memory = Handle::open_to_read(self.processes, name)?;
-        let length = notify::read_at(memory.number(), path, address as usize).map_err(|_| EFAULT)?;
-        CStr::from_bytes_until_nul(&path[..length])
-            .map_err(|_| if length == PATH_MAX { ENAMETOOLONG } else { EFAULT })
-    }
-
     /// Opens what the call names, from the caller's own root and folder. None when the caller can't be looked at.
     fn find(&self, of: &Notification, wanted: &Wanted, path: &CStr) -> Result<Option<Handle>, i32> {
         let mut name = Text::<48>::new();
-        let Some(root) = name.add_number(of.thread).add(b"/root").c_str() else { return Ok(None) };
-        let Ok(root) = Handle::open(self.processes, root, O_DIRECTORY) else { return Ok(None) };
-        if root.change_root().is_err() {
-            return Ok(None);
+        let mut in_caller = |part: &[u8], number: Option<u32>| {
+            name.clear();
+            name.add_number(of.thread).add(part);
+            if let Some(number) = number {
+                name.add_number(number);
+            }
+            Handle::open(self.processes, name.c_str().ok_or(EINVAL)?, 0)
+        };
+        let is_start = path.is_empty() && (wanted.path.is_none() || wanted.flags & AT_EMPTY_PATH != 0);
+        if !is_start {
+            let Ok(root) = in_caller(b"/root", None) else { return Ok(None) };
+            if root.change_root().is_err() {
+                return Ok(None);
+            }
         }
         if path.to_bytes().starts_with(b"/") {
             return self.look_up(AT_FDCWD, path, wanted.flags).map(Some);
         }
-        name.clear();
-        name.add_number(of.thread);
-        match wanted.folder {
-            AT_FDCWD => name.add(b"/cwd"),
-            0.. => name.add(b"/fd/").add_number(wanted.folder as u32),
-            _ => return Err(EBADF),
+        let start = match wanted.folder {
+            AT_FDCWD => in_caller(b"/cwd", None),
+            folder @ 0.. => in_caller(b"/fd/", Some(folder as u32)),
+            _ => Err(EBADF),
         };
-        let start = Handle::open(self.processes, name.c_str().ok_or(EINVAL)?, 0)
-            .map_err(|errno| if errno == ENOENT { EBADF } else { errno })?;
-        match path.is_empty() {
-            true if wanted.path.is_none() || wanted.flags & AT_EMPTY_PATH != 0 => Ok(Some(start)),
-            _ => self.look_up(start.number(), path, wanted.flags).map(Some),
+        let start = start.map_err(|errno| if errno == ENOENT { EBADF } else { errno })?;
+        match is_start {
+            true => Ok(Some(start)),
+            false => self.look_up(start.number(), path, wanted.flags).map(Some),
         }
     }
 
@@ -246,4 +244,10 @@ impl Watcher {
             _ => Ok(()),
         }
     }
+}
+
+fn read_path(thread: u32, address: u64, path: &mut [u8; PATH_MAX]) -> Result<&CStr, i32> {
+    let length = notify::read_memory(thread, address, path).map_err(|_| EFAULT)?;
+    let full = length == PATH_MAX;
+    CStr::from_bytes_until_nul(&path[..length]).map_err(|_| if full { ENAMETOOLONG } else { EFAULT })
 }
