@@ -37,7 +37,6 @@ const VIEW: &[(&str, &str, &str)] = &[
     ),
     ("/sys is mounted read-only", "awk '$2==\"/sys\" {print substr($4,1,2)}' /proc/mounts", "ro"),
     ("/tmp", "stat -c %a /tmp; ls -A /tmp | grep -v ^dbt-; touch /tmp/x && echo ok", "1777\nok"),
-    ("root is an overlay", "awk '$2==\"/\" {print $3}' /proc/mounts", "overlay"),
     ("no host path among mounts", "grep -c devbox/store/staging /proc/mounts", "0"),
     ("hostname", "hostname; cat /proc/sys/kernel/hostname", "demo\ndemo"),
     (
@@ -218,11 +217,22 @@ fn letters_that_mean_something_to_overlayfs() {
     needs!(boxes, images);
     let reference = Registry::open().push("busybox:1", &Image::busybox());
     let test = Test::new();
-    let data = test.path(r"data/a:b,c\d");
+    // fuse-overlayfs takes no colon, and that is said
+    let fuse = host::driver().as_deref() == Some("fuse");
+    if fuse {
+        let said = test.devbox(["run", "--image", &reference, "--", "true"]);
+        let data = test.path("data/a:b");
+        said.env("XDG_DATA_HOME", data.to_str().unwrap())
+            .output()
+            .refused(&["no path with a `:`", "XDG_DATA_HOME"]);
+    }
+    let data = test.path(if fuse { r"data/a b,c\d" } else { r"data/a:b,c\d" });
     for _ in 0..2 {
         let said =
             test.devbox(["run", "--image", &reference, "--", "sh", "-c", "echo x >>/kept; wc -l </kept"]);
         said.env("XDG_DATA_HOME", data.to_str().unwrap()).output().ok();
     }
-    assert_eq!(fs::read_to_string(data.join("devbox/boxes/busybox/upper/kept")).unwrap(), "x\nx\n");
+    let own = if host::driver().as_deref() == Some("copy") { "tree" } else { "upper" };
+    let kept = data.join("devbox/boxes/busybox").join(own).join("kept");
+    assert_eq!(fs::read_to_string(kept).unwrap(), "x\nx\n");
 }

@@ -35,6 +35,7 @@ mod toxic;
 mod apt;
 mod boxes;
 mod config;
+mod drivers;
 mod fs;
 mod host_box;
 mod ids;

@@ -42,7 +42,6 @@ fn work_not_built_yet_is_refused_not_ignored() {
         "[setup]\npackages = [\"clang\"]\n",
         "[network]\nmode = \"private\"\n",
         "[limits]\nmemory = \"4GiB\"\n",
-        "driver = \"copy\"\n",
     ] {
         test.project_file(toml);
         test.devbox(["plan"]).output().refused(&["devbox.toml:", "not"]);

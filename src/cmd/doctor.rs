@@ -8,8 +8,12 @@ use crate::ui::{Table, Tone, Ui};
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ListArgs) -> Result<ExitCode, Error> {
     // the tries change this process, which ends when the answer is printed
-    let tries =
-        Tries { userns: &attempt::user_namespace, overlay: &attempt::overlay, xattr: &attempt::xattr };
+    let tries = Tries {
+        userns: &attempt::user_namespace,
+        overlay: &attempt::overlay,
+        fuse: &attempt::fuse,
+        xattr: &attempt::xattr,
+    };
     let checks = probe::checks(&System::this(), dirs, &tries);
     match args.format {
         Format::Json => ui.json(&checks)?,

@@ -1,10 +1,10 @@
 //! Which driver a box is started with, and what has to be done before the first start with one.
 
-use crate::dirs;
+use crate::dirs::{self, Dirs};
 use crate::error::Error;
 use crate::idmap::{IdMap, IdMaps};
 use crate::mount;
-use crate::plan::{Driver, Image};
+use crate::plan::{Driver, Image, Plan};
 use crate::probe;
 use crate::rootfs::driver::{copy, upper};
 use crate::session::{Boxes, Record};
@@ -47,6 +47,21 @@ fn wish(driver: mount::Driver) -> Driver {
         mount::Driver::Fuse => Driver::Fuse,
         mount::Driver::Copy => Driver::Copy,
     }
+}
+
+/// What `auto` will come to, by the box that is there or else by what was found out since this boot; none when that is
+/// open. Nothing is tried.
+pub(super) fn foreseen(dirs: &Dirs, plan: &Plan) -> Result<Option<probe::Choice>, Error> {
+    if plan.driver != Driver::Auto || plan.image == Image::Host {
+        return Ok(None);
+    }
+    Ok(match Boxes::new(dirs).load(&plan.name)? {
+        Some(record) => Some(probe::Choice {
+            driver: record.driver,
+            because: Some(record.driver_because.unwrap_or_else(|| "as the box has it".to_owned())),
+        }),
+        None => probe::remembered_driver(dirs),
+    })
 }
 
 impl Opening<'_> {

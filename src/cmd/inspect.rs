@@ -37,9 +37,13 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
     };
     row("name", record.name);
     row("state", if running { "running" } else { "stopped" }.to_owned());
-    row("image", record.image);
+    row("image", record.image.clone());
     row("manifest", record.manifest.map(|digest| digest.to_string()).unwrap_or_default());
     row("layers", record.layers.len().to_string());
+    if record.image != "host" {
+        let because = record.driver_because.map(|why| format!(" ({why})")).unwrap_or_default();
+        row("driver", format!("{}{because}", record.driver));
+    }
     row("command", [defaults.entrypoint.as_slice(), &defaults.cmd].concat().join(" "));
     row("image user", defaults.user.clone().unwrap_or_default());
     row("image folder", defaults.working_dir.clone().unwrap_or_default());

@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use super::reference::Doubt;
-use super::{Planned, planned, require_its_ids};
+use super::{Planned, driver, planned, require_its_ids};
 use crate::cli::{Format, PlanArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::plan::Plan;
+use crate::probe::Choice;
 use crate::ui::{Table, Tone, Ui};
 
 #[derive(Serialize)]
@@ -16,18 +17,25 @@ struct Shown {
     plan: Plan,
     /// What `enter` and `run` ask about.
     reaches: Vec<String>,
+    /// What `auto` comes to; none as long as nobody knows.
+    uses: Option<Choice>,
 }
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: PlanArgs) -> Result<ExitCode, Error> {
     let Planned { plan, reaches, .. } = planned(ui, dirs, args.target.as_deref(), args.plan, Doubt::Refuse)?;
     require_its_ids(&plan)?;
+    let uses = driver::foreseen(dirs, &plan)?;
     match args.format {
-        Format::Json => ui.json(&Shown { plan, reaches })?,
+        Format::Json => ui.json(&Shown { plan, reaches, uses })?,
         Format::Table if ui.is_quiet() => ui.line(&plan.name)?,
         Format::Table => {
             let mut table = Table::bare();
             let reaches = reaches.into_iter().map(|wish| ("reaches", wish));
-            for (name, text) in plan.describe().into_iter().chain(reaches) {
+            for (name, mut text) in plan.describe().into_iter().chain(reaches) {
+                if let Some(Choice { driver, because }) = uses.as_ref().filter(|_| name == "driver") {
+                    let because = because.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+                    text = format!("{text}: {driver}{because}");
+                }
                 table.row([name.to_owned(), text]);
             }
             ui.table_in_tones(&table, |_, column| (column == 0).then_some(Tone::Strong))?;

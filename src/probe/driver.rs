@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use serde::{Deserialize, Serialize};
 
-use super::{System, attempt, places};
+use super::{attempt, places};
 use crate::dirs::{self, Dirs};
 use crate::mount::Driver;
 use crate::sys::{fd, process};
@@ -106,17 +106,5 @@ pub(super) fn in_child(attempt: impl Fn() -> io::Result<()>) -> io::Result<io::R
         WaitStatus::Exited(_, code) if code < NAMESPACES => Ok(Err(Errno::from_raw(code).into())),
         WaitStatus::Exited(_, code) => Err(Errno::from_raw(code - NAMESPACES).into()),
         _ => Err(Errno::EINTR.into()),
-    }
-}
-
-/// Whether a FUSE can be mounted, by the system's files and a try.
-pub(super) fn fuse(system: &System, tried: &io::Result<()>) -> (bool, String) {
-    let device = match tried {
-        Ok(()) => "/dev/fuse can be mounted".to_owned(),
-        Err(error) => format!("/dev/fuse can't be mounted ({error})"),
-    };
-    match system.program("fuse-overlayfs") {
-        Some(path) => (tried.is_ok(), format!("{device}, {} serves it", path.display())),
-        None => (false, format!("{device}, fuse-overlayfs is not installed")),
     }
 }

@@ -58,12 +58,14 @@ impl Check {
     }
 }
 
-/// What only a real try can tell. The first two change the calling process (see [`attempt`]).
+/// What only a real try can tell. All but the last change the calling process (see [`attempt`]).
 pub struct Tries<'a> {
     /// Makes a user namespace with a map and acts as its root.
     pub userns: &'a dyn Fn() -> io::Result<()>,
     /// Mounts an overlay whose upper is in this folder; only asked after `userns` succeeded.
     pub overlay: &'a dyn Fn(&Path) -> io::Result<()>,
+    /// Mounts a FUSE on a folder in this one; only asked after `userns` succeeded.
+    pub fuse: &'a dyn Fn(&Path) -> io::Result<()>,
     /// Sets a user attribute on a file in this folder.
     pub xattr: &'a dyn Fn(&Path) -> io::Result<()>,
 }
@@ -82,6 +84,8 @@ pub fn checks(system: &System, dirs: &Dirs, tries: &Tries<'_>) -> Vec<Check> {
     let in_namespace = userns.verdict == Verdict::Pass;
     let tried = in_namespace.then(|| (tries.overlay)(places::nearest(&store_folder)));
     let overlay = kernel::overlay(system, tried);
-    let fuse = kernel::fuse(system, overlay.verdict == Verdict::Pass);
-    vec![userns, overlay, fuse, subids, helpers, cgroups, runtime, store, space]
+    let tried = in_namespace.then(|| (tries.fuse)(places::nearest(&store_folder)));
+    let fuse = kernel::fuse(system, overlay.verdict == Verdict::Pass, tried.as_ref());
+    let driver = kernel::driver(&userns, &overlay, &fuse);
+    vec![userns, overlay, fuse, driver, subids, helpers, cgroups, runtime, store, space]
 }

@@ -17,7 +17,7 @@ enum Kind {
     Good(&'static str),
     /// Gone after a reboot.
     Volatile(&'static str),
-    /// The kernel takes no upper on it.
+    /// The kernel takes no upper on it: boxes are copies.
     NoUpper(&'static str),
     Unknown,
 }
@@ -52,12 +52,14 @@ pub(super) fn store(store: &Path, try_xattr: &dyn Fn(&Path) -> io::Result<()>) -
         Ok(found) => found,
         Err(errno) => return Check::fail(NAME, format!("{place} can't be looked at ({errno})"), ELSEWHERE),
     };
+    let mut uppers = true;
     let (name, volatile) = match kind(found.filesystem_type()) {
         Kind::Good(name) => (name.to_owned(), false),
         Kind::Volatile(name) => (name.to_owned(), true),
         Kind::Unknown => (format!("file system {:#x}", found.filesystem_type().0), false),
         Kind::NoUpper(name) => {
-            return Check::fail(NAME, format!("{place} is on {name}, where boxes can't be kept"), ELSEWHERE);
+            uppers = false;
+            (name.to_owned(), false)
         }
     };
     if let Err(error) = try_xattr(folder) {
@@ -66,6 +68,10 @@ pub(super) fn store(store: &Path, try_xattr: &dyn Fn(&Path) -> io::Result<()>) -
     }
     if volatile {
         let found = format!("{place} is on {name}: images and boxes are gone after a reboot");
+        return Check::warn(NAME, found, ELSEWHERE);
+    }
+    if !uppers {
+        let found = format!("{place} is on {name}, which can't carry an overlay's files");
         return Check::warn(NAME, found, ELSEWHERE);
     }
     Check::pass(NAME, format!("{place} is on {name}, user attributes work"))

@@ -117,6 +117,9 @@ pub enum Error {
     /// The driver `fuse` without its program.
     #[error("the driver `fuse` needs fuse-overlayfs, which is not in PATH")]
     NoFuseOverlayfs,
+    /// The driver `fuse` below a folder whose name it can't take.
+    #[error("the driver `fuse` takes no path with a `:`, and the box is in {}", .0.display())]
+    Colon(PathBuf),
     /// The image could not be copied into the box.
     #[error("cannot copy the image into the box{}", at_file(.name))]
     Copy {
@@ -144,6 +147,7 @@ impl Error {
             Self::TooManyLayers(_) => Some("build the image with fewer layers, or squash it".into()),
             Self::NoFolder(_) => Some("`dir:` wants the folder of a root file system".into()),
             Self::Unfit { .. } => Some("a copy elsewhere, or an image packed from it, can be one".into()),
+            Self::Colon(_) => Some("`--driver overlay` and `--driver copy` take any; XDG_DATA_HOME names another place".into()),
             Self::Copy { source, .. } => match source.raw_os_error() {
                 Some(libc::ENOSPC | libc::EDQUOT) => Some(
                     "the disk is full, and nothing of the copy was kept: `devbox prune` and `devbox rm` make room; \

@@ -14,6 +14,7 @@
 use std::ffi::{CStr, CString};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
@@ -71,11 +72,25 @@ pub(super) fn serve(fuse: &Fuse, child: &UnixStream, lock: &OwnedFd) -> nix::Res
         Ok(()) => 0,
         Err(errno) => {
             let text = format!("cannot run {}: {}\n", fuse.program.to_string_lossy(), errno.desc());
-            let _ = nix::unistd::write(&log, text.as_bytes());
+            let _ = nix::unistd::write(process::standard(2), text.as_bytes());
             1
         }
     })
     .map(drop)
+}
+
+/// The last lines of what the server said, after its connection was cut.
+pub(super) fn last_words(fuse: &Fuse) -> String {
+    const ENOUGH: usize = 400;
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(fuse.log.as_bytes()));
+    let said = sys::fd::read_small(path, 1 << 20).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    // of every run as root
+    let lines = said.lines().filter(|line| !line.starts_with("unknown argument ignored"));
+    let said = lines.collect::<Vec<_>>().join("; ");
+    let from = said.len().saturating_sub(ENOUGH);
+    let from = (from..said.len()).find(|at| said.is_char_boundary(*at)).unwrap_or(0);
+    if said.is_empty() { "it ended without a word".to_owned() } else { said[from..].to_owned() }
 }
 
 fn receive(child: &UnixStream) -> nix::Result<Option<[OwnedFd; 2]>> {
@@ -120,9 +135,11 @@ fn become_server(
 ) -> nix::Result<()> {
     // not of the caller's terminal, whose signals are for sessions
     nix::unistd::setsid()?;
-    let null = open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
-    for (number, target) in [&null, &null, log].into_iter().enumerate() {
-        process::duplicate_to(target, number as i32)?;
+    {
+        let null = open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+        for (number, target) in [&null, &null, log].into_iter().enumerate() {
+            process::duplicate_to(target, number as i32)?;
+        }
     }
     nix::unistd::chdir(fuse.overlay.base.as_c_str())?;
     nix::sched::setns(namespace, CloneFlags::CLONE_NEWUSER)?;

@@ -90,6 +90,12 @@ pub enum Error {
     /// The program that serves the root could not be started.
     #[error("cannot start fuse-overlayfs")]
     Serve(#[source] Errno),
+    /// The program that serves the root ended at once.
+    #[error("fuse-overlayfs does not serve the box's root: {}", .said.trim().escape_debug())]
+    NotServed {
+        /// What it said last.
+        said: String,
+    },
     /// Talking to pid 1 failed.
     #[error("cannot talk to the box's init")]
     Talk(#[source] Errno),
@@ -106,12 +112,24 @@ impl Error {
             Self::SetUp { errno: Errno::ENOSPC, .. } => {
                 "the disk is full, or the limit of mounts is reached (/proc/sys/fs/mount-max)".into()
             }
+            Self::SetUp { stage: Stage::Root, errno: Errno::EACCES | Errno::ENOENT, what } if what.contains("fuse") => {
+                "it needs a /dev/fuse you may open: `sudo modprobe fuse`, `sudo chmod 666 /dev/fuse`; `devbox doctor` \
+                 tells which other driver there is"
+                    .into()
+            }
+            Self::NotServed { .. } => {
+                "all it said is in `fuse.log` in the box's folder (`devbox inspect`); `--driver overlay` does without it"
+                    .into()
+            }
             Self::SetUp { .. } | Self::Serve(_) | Self::Talk(_) => return None,
         })
     }
 
     /// Words for the numbers the child sent.
     pub fn from_child(spec: &Spec, stage: u8, index: u16, errno: Errno) -> Self {
+        if let (Root::Fuse(fuse), Errno::ENOTCONN | Errno::ECONNABORTED) = (&spec.root, errno) {
+            return Self::NotServed { said: fuse::last_words(fuse) };
+        }
         let (stage, what) = match stage {
             0 => (Stage::Maps, "map ids".to_owned()),
             2 => (Stage::Private, "make mounts private".to_owned()),

@@ -4,7 +4,9 @@
 //! boxes/NAME/record.json   what the box is made of; the profile is read again at each start
 //!            started       there once its first session has begun
 //!            lock          held by the box's pid 1 for as long as its root is in use
-//!            upper  work   the overlay's writable side
+//!            upper  work   the overlay's writable side (drivers `overlay` and `fuse`)
+//!            tree          the whole root (driver `copy`); `tree.new` while it is made
+//!            fuse.log      what fuse-overlayfs said
 //!            home          the private home folder
 //!            mounts/       writable sides of `mode = "overlay"` mounts
 //!            root          an empty folder to mount on

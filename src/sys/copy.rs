@@ -33,10 +33,7 @@ pub fn copy<E: From<Error>>(
 ) -> Result<(), E> {
     let mut at = 0;
     while at < size {
-        let (start, end) = match segment(from, at, size)? {
-            Some(found) => found,
-            None => break,
-        };
+        let Some((start, end)) = segment(from, at, size)? else { break };
         let mut offset = start;
         while offset < end {
             let count = piece(from, to, offset, (end - offset).min(PIECE as u64) as usize)?;

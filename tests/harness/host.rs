@@ -53,6 +53,13 @@ pub fn boxes() -> Probe {
         .clone()
 }
 
+/// fuse-overlayfs, and a device it may open.
+pub fn fuse() -> Probe {
+    program("fuse-overlayfs", "fuse-overlayfs")?;
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
+    device.map(drop).map_err(|error| format!("/dev/fuse: {error}"))
+}
+
 /// A registry, and a busybox to make images from.
 pub fn images() -> Probe {
     program("docker-registry", "docker-registry")?;
@@ -84,6 +91,11 @@ pub fn subids() -> Probe {
         }
     }
     Ok(())
+}
+
+/// The driver all boxes of this run have, when `tests/run` named one.
+pub fn driver() -> Option<String> {
+    env::var("DEVBOX_TESTS_DRIVER").ok().filter(|driver| !driver.is_empty())
 }
 
 /// What makes sense only for an ordinary user: `tests/run` runs everything as one and as root, and says so.

@@ -12,7 +12,7 @@ use std::{env, fs, thread};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Image, Outcome, Stream, registry::Registry, within};
+use super::{Image, Outcome, Stream, host, registry::Registry, within};
 
 /// Temporary folders and the environment that leads `devbox` into them.
 pub struct Test {
@@ -46,6 +46,9 @@ impl Test {
             ("TMPDIR", "tmp"),
         ] {
             environment.push((variable.into(), private(folder).into()));
+        }
+        if let Some(driver) = host::driver() {
+            environment.push(("DEVBOX_DRIVER".into(), driver.into()));
         }
         private("home/work");
         let test = Self { root, environment };

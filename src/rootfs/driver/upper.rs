@@ -3,7 +3,7 @@
 //! | | overlay, and every layer | fuse-overlayfs |
 //! |---|---|---|
 //! | a name is gone | a character device 0:0 | the same; `.wh.NAME` where it can't make one |
-//! | a folder starts anew | `user.overlay.opaque` = `y` | `user.fuseoverlayfs.opaque` = `y`, and a file `.wh..wh..opq` in it |
+//! | a folder starts anew | `user.overlay.opaque` = `y` | a file `.wh..wh..opq` in it, `user.fuseoverlayfs.opaque` = `y`, or both; whiteouts in it may be left |
 //!
 //! fuse-overlayfs reads both columns, the kernel its own alone. So an upper that fuse-overlayfs wrote is translated
 //! ([`settle`]) before the kernel merges it. A copy hides nothing: what looks so in it is the user's own.
@@ -39,37 +39,62 @@ pub fn is_opaque(folder: BorrowedFd<'_>) -> bool {
 /// Brings an upper folder that fuse-overlayfs wrote into the kernel's form; what has it already stays. Cut short, it is
 /// done again. To be run where the caller may read and write all of the upper.
 pub fn settle(upper: OwnedFd) -> Result<(), sys::Error> {
-    let mut way = vec![(fd::names(upper.as_fd(), usize::MAX)?, upper)];
+    let mut way = vec![(settle_folder(upper.as_fd())?, upper)];
     while let Some((names, folder)) = way.last_mut() {
         let Some(name) = names.pop() else {
             way.pop();
             continue;
         };
-        let at = folder.as_fd();
-        if name == OPAQUE_FILE {
-            fd::fsetxattr(at, b"user.overlay.opaque", b"y")?;
-            fd::unlinkat(at, &name)?;
-        } else if let Some(gone) = name.strip_prefix(GONE) {
-            match fd::make_whiteout(at, gone) {
-                // made anew since, or said twice
-                Err(error) if error.errno == Errno::EEXIST => {}
-                made => made?,
-            }
-            fd::unlinkat(at, &name)?;
-        } else {
-            match fd::open_folder(at, &name) {
-                Err(error) if matches!(error.errno, Errno::ENOTDIR | Errno::ELOOP) => {}
-                below => {
-                    let below = below?;
-                    if fd::has_xattr(&below, c"user.fuseoverlayfs.opaque", b"y") {
-                        fd::fsetxattr(below.as_fd(), b"user.overlay.opaque", b"y")?;
-                    }
-                    way.push((fd::names(below.as_fd(), usize::MAX)?, below));
-                }
+        match fd::open_folder(folder.as_fd(), &name) {
+            Err(error) if matches!(error.errno, Errno::ENOTDIR | Errno::ELOOP) => {}
+            below => {
+                let below = below?;
+                way.push((settle_folder(below.as_fd())?, below));
             }
         }
     }
     Ok(())
+}
+
+/// One folder; gives the names in it that may be folders.
+fn settle_folder(folder: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, sys::Error> {
+    let mut names = fd::names(folder, usize::MAX)?;
+    let opaque = is_opaque(folder)
+        || fd::has_xattr(folder, c"user.fuseoverlayfs.opaque", b"y")
+        || names.iter().any(|name| name == OPAQUE_FILE);
+    if opaque {
+        // before the file goes
+        fd::fsetxattr(folder, b"user.overlay.opaque", b"y")?;
+    }
+    let mut fault = None;
+    names.retain(|name| {
+        let done = settle_name(folder, name, opaque);
+        let keep = *done.as_ref().unwrap_or(&false);
+        fault = fault.take().or(done.err());
+        keep
+    });
+    fault.map_or(Ok(names), Err)
+}
+
+/// One name; false when it is no folder.
+fn settle_name(folder: BorrowedFd<'_>, name: &[u8], opaque: bool) -> Result<bool, sys::Error> {
+    if let Some(gone) = name.strip_prefix(GONE) {
+        if !opaque {
+            match fd::make_whiteout(folder, gone) {
+                // made anew since, or said twice
+                Err(error) if error.errno == Errno::EEXIST => {}
+                made => made?,
+            }
+        }
+        fd::unlinkat(folder, name)?;
+        return Ok(false);
+    }
+    let found = fd::stat_at(folder, name)?;
+    if opaque && is_whiteout(&found) {
+        // nothing is left to hide, and the kernel would show the name
+        fd::unlinkat(folder, name)?;
+    }
+    Ok(found.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 #[cfg(test)]
@@ -85,6 +110,9 @@ mod tests {
         let at = |name: &str| place.path().join(name);
         fs::create_dir_all(at("a/b")).unwrap();
         fs::create_dir_all(at("c")).unwrap();
+        fd::make_whiteout(fs::File::open(at("a")).unwrap().as_fd(), b".wh..opq").unwrap();
+        fd::make_whiteout(fs::File::open(at("a")).unwrap().as_fd(), b"x").unwrap();
+        fd::make_whiteout(fs::File::open(place.path()).unwrap().as_fd(), b"x").unwrap();
         for name in ["a/.wh..wh..opq", "a/b/.wh.gone", "a/b/.wh.again", "a/b/again", "a/.whale"] {
             fs::write(at(name), "").unwrap();
         }
@@ -103,6 +131,7 @@ mod tests {
                     "f 644 a/b/again",
                     "w a/b/gone",
                     "d 755 c user.overlay.opaque=y",
+                    "w x",
                 ]
             );
         }
