@@ -127,6 +127,14 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A box's own files could not be given to whom they belong under other ids.
+    #[error("cannot give the files of box `{name}` to their owners: {why}")]
+    Owners {
+        /// The box.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// Something has to be said, and there is no terminal to ask on.
     #[error("no {0} was given")]
     NobodyToAsk(&'static str),
@@ -260,6 +268,9 @@ impl Error {
                 "`--driver {made_with}` enters it; `devbox rm {name}` and entering again makes it anew with the other; \
                  `--name` makes another beside it"
             )),
+            Self::Owners { .. } => Some(
+                "nothing is lost: the next start goes on, and `--ids` enters the box as it was before".into(),
+            ),
             Self::Upper { .. } => Some("`--driver fuse` enters the box as it is".into()),
             Self::OtherImageNow { .. } => {
                 Some("put the image back where it was; what the box itself wrote is still there".into())

@@ -19,7 +19,7 @@ fn what_an_earlier_version_left_is_used() {
         |source| std::path::PathBuf::from(source).join("tests/fixtures/data-1.tar.gz"),
     );
     let mut tar = Command::new("tar");
-    tar.args(["--xattrs", "--no-same-owner", "-xzf"]).arg(fixture).arg("-C").arg(test.path("data"));
+    tar.args(["--xattrs", "--no-same-owner", "-xpzf"]).arg(fixture).arg("-C").arg(test.path("data"));
     assert!(tar.status().unwrap().success());
     // A program to look around with.
     let (busybox, _) = host::busybox_and_applets().unwrap();
@@ -126,4 +126,39 @@ fn mounts_variables_user_and_shell_can_change_later() {
     test.sh("id -u; echo $NEW; cat /shared/file 2>/dev/null; cat /etc/mine")
         .ok()
         .prints(&format!("{me}\n\nkept"));
+}
+
+/// Owners that one id can't have wait in notes until there are more, and come back from there.
+#[test]
+fn ids_can_change_later() {
+    needs!(boxes, images);
+    if host::left_to_the_user() {
+        return;
+    }
+    needs!(subids);
+    let layer =
+        "f 644:33:33 srv/page x\nf 644:33:33 srv/other x\nf 644:33:33 srv/gone x\nf 2755:0:43 usr/bin/wall x";
+    let image = Image::busybox().layer(layer, Packing::Gzip);
+    let test = Test::of_image(&Registry::open().push("later:1", &image));
+    let run = |ids: &str, script: &str| {
+        test.devbox(["run", "--root", "--ids", ids, "--", "sh", "-c", script]).output().ok()
+    };
+    const SEE: &str = "cd /srv; stat -c '%u:%g %a %n' * /etc/mine /usr/bin/wall 2>/dev/null; cat page; ls -a ~ | grep -c mine";
+    run(
+        "single",
+        "cd /srv; chown 34:35 page; echo more >>other; rm gone; touch new /etc/mine ~/mine; chown 7:8 new; chmod 4711 new",
+    );
+    let many =
+        "7:8 4711 new\n33:33 644 other\n34:35 644 page\n0:0 644 /etc/mine\n0:43 2755 /usr/bin/wall\nx1";
+    run("full", SEE).says(&["goes over from `single` ids to `full`"]).prints(many);
+    run("full", SEE).prints(many);
+    run(
+        "full",
+        "cd /srv; mkdir mine; chown 70:70 mine; echo y >mine/y; chown 71:72 mine/y; chmod 600 mine/y; chmod 700 mine",
+    );
+    run("single", "cat /srv/mine/y; stat -c %u:%g /srv/new /srv/mine/y").prints("y\n0:0\n0:0");
+    run("single", "touch /srv/third; chown 9:9 /srv/third");
+    run("full", "stat -c '%u:%g %a' /srv/mine /srv/mine/y /srv/third /srv/new /srv/page")
+        .prints("70:70 700\n71:72 600\n9:9 644\n7:8 4711\n34:35 644");
+    test.devbox(["rm", "demo"]).output().ok();
 }

@@ -6,6 +6,7 @@ mod df;
 mod doctor;
 mod driver;
 mod enter;
+mod ids;
 mod images;
 mod in_use;
 mod inspect;

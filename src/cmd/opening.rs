@@ -73,7 +73,7 @@ impl Opening<'_> {
         let (began, mut said) = (Instant::now(), false);
         loop {
             let lock = match made.lock.take() {
-                Some(lock) => Some((lock, true)),
+                Some(lock) => Some((lock, None)),
                 None => match boxes.connect(name)? {
                     Some(connection) => {
                         if let Some(code) = self.join(connection, &open, &asked)? {
@@ -83,14 +83,22 @@ impl Opening<'_> {
                         None
                     }
                     None => match boxes.try_lock(name)? {
-                        Some(lock) => Some((lock, boxes.is_fresh(name)?)),
+                        Some(lock) => Some((lock, boxes.last_start(name)?)),
                         None => None,
                     },
                 },
             };
             match lock {
-                Some((lock, fresh)) => {
-                    return self.start(boxes, &mut made.record, fresh, lock, &resolved, &open, &asked);
+                Some((lock, last)) => {
+                    return self.start(
+                        boxes,
+                        &mut made.record,
+                        last.as_deref(),
+                        lock,
+                        &resolved,
+                        &open,
+                        &asked,
+                    );
                 }
                 None => self.wait(began, &mut said)?,
             }
@@ -145,7 +153,7 @@ impl Opening<'_> {
         &self,
         boxes: &Boxes,
         record: &mut Record,
-        fresh: bool,
+        last: Option<&str>,
         lock: OwnedFd,
         resolved: &Resolved,
         open: &Open,
@@ -154,7 +162,10 @@ impl Opening<'_> {
         let name = &self.plan.name;
         let folder = boxes.folder(name)?;
         let ids = self.maps(resolved)?;
+        let fresh = last.is_none();
         self.change_driver(boxes, record, fresh, &ids)?;
+        let changed = self.change_ids(boxes, record, last, &ids)?;
+        let word = super::ids::word(&ids);
         let lowers = self.lowers(record)?;
         self.copy_image(boxes, record, &lowers)?;
         let single_id = matches!(ids, IdMaps::Single { .. });
@@ -170,10 +181,14 @@ impl Opening<'_> {
             lowers,
             driver: record.driver,
             caller: &caller,
-            fresh,
+            fresh: fresh || changed.is_some(),
             single_id,
             account: single_id,
-            owners: if fresh && !single_id { self.owners(record)? } else { Vec::new() },
+            owners: match changed {
+                Some(owners) => owners,
+                None if fresh && !single_id => self.owners(record)?,
+                None => Vec::new(),
+            },
             volatile: self.ephemeral,
         };
         let layout = rootfs::prepare(&wanted)?;
@@ -191,7 +206,9 @@ impl Opening<'_> {
         };
         let started = start(boxes, name, lock, &spec, open.clone(), entry::arguments_length())?;
         let begun = |_| {
-            if fresh && let Err(error) = boxes.mark_started(name) {
+            if last != Some(word)
+                && let Err(error) = boxes.mark_started(name, word)
+            {
                 let why = std::error::Error::source(&error).map(|why| format!(": {why}")).unwrap_or_default();
                 self.ui.warning(&format!(
                     "{error}{why}; the next start of box `{name}` does again what a first one does"

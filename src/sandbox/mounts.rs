@@ -282,7 +282,11 @@ fn append(at: &CStr, content: &[u8]) -> nix::Result<()> {
 fn chown(at: &CStr, uid: u32, gid: u32, mode: u32) -> nix::Result<()> {
     use nix::sys::stat::{FchmodatFlags, fchmodat, fstatat};
     let here = nix::fcntl::AT_FDCWD;
-    nix::unistd::fchownat(here, at, Some(uid.into()), Some(gid.into()), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    match nix::unistd::fchownat(here, at, Some(uid.into()), Some(gid.into()), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        // It has been removed from the box.
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        done => done?,
+    }
     if fstatat(here, at, AtFlags::AT_SYMLINK_NOFOLLOW)?.st_mode & libc::S_IFMT == libc::S_IFLNK {
         return Ok(());
     }

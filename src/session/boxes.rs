@@ -26,6 +26,7 @@ const MAX_RECORD: usize = 16 << 20;
 /// The layout this code reads and writes.
 const VERSION: u32 = 1;
 const MAX_NAME: usize = 64;
+const MAX_WORD: usize = 64;
 /// How long another devbox may take to start or end a box.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -194,15 +195,21 @@ impl Boxes {
         Ok(names)
     }
 
-    /// True until the box's first session has begun.
-    pub fn is_fresh(&self, name: &str) -> Result<bool, Error> {
-        Ok(!self.folder(name)?.join("started").exists())
+    /// The word the box's last start left behind, an empty one before version 0.2; none until the first session has begun.
+    pub fn last_start(&self, name: &str) -> Result<Option<String>, Error> {
+        let path = self.folder(name)?.join("started");
+        match fd::read_small(&path, MAX_WORD) {
+            Ok(word) => Ok(Some(String::from_utf8_lossy(&word).trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at("read", &path)(error)),
+        }
     }
 
-    /// Notes that it has. When that fails, what a first start puts in place is put there again.
-    pub fn mark_started(&self, name: &str) -> Result<(), Error> {
+    /// Notes that a session has begun, with a word for the next start. When that fails, what a first start puts in place
+    /// is put there again.
+    pub fn mark_started(&self, name: &str, word: &str) -> Result<(), Error> {
         let path = self.folder(name)?.join("started");
-        File::create(&path).map(drop).map_err(at("make", &path))
+        fs::write(&path, word).map_err(at("write", &path))
     }
 
     /// Takes the lock of a box that is not running; none while it runs, starts or ends.

@@ -171,6 +171,20 @@ pub fn fsetxattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Er
     Errno::result(result).map(drop).map_err(|errno| failed("fsetxattr", name, errno))
 }
 
+/// Removes an extended attribute of an open file or folder.
+pub fn fremovexattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
+    let c_name = CString::new(name).map_err(|_| failed("fremovexattr", name, Errno::EINVAL))?;
+    // SAFETY: the descriptor is open and the name ends in NUL.
+    let result = unsafe { libc::fremovexattr(fd.as_raw_fd(), c_name.as_ptr()) };
+    Errno::result(result).map(drop).map_err(|errno| failed("fremovexattr", name, errno))
+}
+
+/// Changes the owner of `name` in `dir`, of a link itself if it is one.
+pub fn chown_at(dir: BorrowedFd<'_>, name: &[u8], uid: u32, gid: u32) -> Result<(), Error> {
+    nix::unistd::fchownat(dir, name, Some(uid.into()), Some(gid.into()), AtFlags::AT_SYMLINK_NOFOLLOW)
+        .map_err(|errno| failed("fchownat", name, errno))
+}
+
 /// Name and value of an extended attribute.
 pub type Xattr = (Vec<u8>, Vec<u8>);
 

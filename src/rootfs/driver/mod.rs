@@ -12,6 +12,7 @@ pub mod copy;
 mod flatten;
 mod fuse;
 mod overlay;
+pub mod owners;
 pub mod upper;
 
 use std::path::{Path, PathBuf};
