@@ -18,6 +18,7 @@ use crate::rootfs;
 use crate::session;
 use crate::store;
 use crate::ui::{self, Ui};
+use crate::userns;
 
 /// devbox itself failed. The codes above it belong to the command in the box (126, 127, 128+n).
 pub const OURS: u8 = 125;
@@ -233,6 +234,34 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A process with the ids of a box failed.
+    #[error(transparent)]
+    Userns(#[from] userns::Error),
+    /// Layers a box stands on are not in the store.
+    #[error("layers of box `{name}` are missing")]
+    LayersGone {
+        /// The box.
+        name: String,
+    },
+    /// A box that stands on no image of the store was to become one.
+    #[error("box `{name}` stands on `{}`, which is no image of the store to put a layer on", .image.escape_debug())]
+    NoImageBelow {
+        /// The box.
+        name: String,
+        /// What it stands on.
+        image: String,
+    },
+    /// A word that should be a name and a value.
+    #[error("`{}` is no `NAME=VALUE`, which {what} wants", .text.escape_debug())]
+    NotAPair {
+        /// The flag.
+        what: &'static str,
+        /// The word.
+        text: String,
+    },
+    /// `SOURCE_DATE_EPOCH` is no time.
+    #[error("SOURCE_DATE_EPOCH is `{}`, not a number of seconds since 1970", .0.escape_debug())]
+    BadEpoch(String),
     /// A man page can't be written.
     #[error("cannot write {}", .path.display())]
     ManPage {
@@ -252,6 +281,8 @@ impl Error {
             Self::Profile(error) => error.hint(),
             Self::Plan(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Userns(error) => error.hint(),
+            Self::LayersGone { name } => Some(format!("`devbox run {name} true` fetches them again")),
             Self::Pull(error) => error.hint(),
             Self::Login(error) => error.hint(),
             Self::NobodyToAsk(_) => Some("without a terminal: `--username NAME --password-stdin`".into()),
@@ -303,7 +334,12 @@ impl Error {
             Self::Platform(_) => Some("for example `linux/amd64` or `linux/arm64`".into()),
             Self::Ambiguous { .. } => Some("give more of its digits; `devbox images` shows twelve".into()),
             Self::Box { .. } => Some("`devbox rm` takes a broken box away".into()),
+            Self::NoImageBelow { .. } => {
+                Some("a box made with `--image REF` or from a profile that names an image can be committed".into())
+            }
             Self::Archive { .. }
+            | Self::NotAPair { .. }
+            | Self::BadEpoch(_)
             | Self::Output(_)
             | Self::Input(_)
             | Self::Background(_)

@@ -3,12 +3,16 @@
 //! A *target* is an absolute path in the box, resolved inside its root. A *source* is an absolute path on the
 //! host. Strings are C strings already.
 
-use std::ffi::{CString, NulError};
+use std::ffi::{CStr, CString, NulError};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+/// Extended attribute of files and folders that were made in a box to mount on them, by which what the user made is
+/// told from what a start did.
+pub const SETUP: &CStr = c"user.devbox.setup";
 
 /// How layers and a box's own files become its root.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,7 +161,7 @@ pub enum Op {
 
 impl Op {
     /// What the operation works on, for messages.
-    pub fn target(&self) -> &std::ffi::CStr {
+    pub fn target(&self) -> &CStr {
         match self {
             Self::Dir(at) | Self::File(at) => at,
             Self::Link { at, .. }

@@ -1,13 +1,15 @@
 //! User namespaces with more than one id: the set-id helpers of shadow, and work done as root of such a namespace.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::fs::File;
+use std::io::{self, Read, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, open};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -37,12 +39,19 @@ pub enum Error {
         /// Its own words.
         said: String,
     },
+    /// The work itself failed.
+    #[error("{}", .0.words)]
+    Work(Failed),
 }
 
 impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Work(Failed { errno: libc::ENOSPC, .. }) => {
+                "the disk is full: `devbox rm`, `devbox prune` and `devbox df` help to make room".into()
+            }
+            Self::Work(_) => return None,
             // user_namespaces(7): the limit of this or an outer namespace.
             Self::Namespaces(Errno::ENOSPC | Errno::EUSERS) => {
                 "`sudo sysctl user.max_user_namespaces=15000` allows more; `devbox doctor` checks the rest"
@@ -103,7 +112,7 @@ impl Helper {
     }
 
     /// Absolute path, empty environment: the helper has privileges that we have not.
-    fn spawn(&self, pid: Pid) -> std::io::Result<Child> {
+    fn spawn(&self, pid: Pid) -> io::Result<Child> {
         Command::new(&self.path)
             .arg(pid.to_string())
             .args(&self.arguments)
@@ -161,6 +170,107 @@ pub fn within<R>(maps: &IdMaps, work: impl FnOnce(File), hear: impl FnOnce(File)
             let _ = waitpid(pid, None);
             written.map(|()| heard)
         }
+    }
+}
+
+/// Does `work` as [`within`] does. What it writes to its file is what `take` reads, meanwhile; work that fails ends in an
+/// error in place of the end.
+///
+/// # Errors
+///
+/// [`Error::Work`] when `take` met such an error; another failure of `take` comes back as its answer.
+pub fn piped<T>(
+    maps: &IdMaps,
+    work: impl FnOnce(File) -> Result<(), Failed>,
+    take: impl FnOnce(&mut Output) -> T,
+) -> Result<T, Error> {
+    let (words_out, words_in) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(Error::Namespaces)?;
+    // each side takes its own end and lets go of the other's
+    let (ours, theirs) = (Cell::new(Some(File::from(words_out))), Cell::new(Some(File::from(words_in))));
+    let work = |data: File| {
+        ours.take();
+        // fewer changes between the two; the kernel may grant less
+        let _ = nix::fcntl::fcntl(&data, FcntlArg::F_SETPIPE_SZ(1 << 20));
+        let told = match work(data) {
+            Ok(()) => DONE.to_vec(),
+            Err(Failed { words, errno }) => [&errno.to_le_bytes()[..], words.as_bytes()].concat(),
+        };
+        // nobody listens any more when this fails
+        let _ = theirs.take().map(|mut words| words.write_all(&told));
+    };
+    let hear = |data: File| {
+        theirs.take();
+        let mut output = Output { data, words: ours.take(), failed: None };
+        (take(&mut output), output.failed)
+    };
+    match within(maps, work, hear)? {
+        (taken, None) => Ok(taken),
+        (_, Some(failed)) => Err(Error::Work(failed)),
+    }
+}
+
+/// What work that is done says: an error number that is none.
+const DONE: [u8; 4] = (-1_i32).to_le_bytes();
+
+/// What work in another namespace gives out.
+#[derive(Debug)]
+pub struct Output {
+    data: File,
+    words: Option<File>,
+    failed: Option<Failed>,
+}
+
+impl Read for Output {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.data.read(buffer)?;
+        if count > 0 || buffer.is_empty() {
+            return Ok(count);
+        }
+        if let Some(mut words) = self.words.take() {
+            let mut told = Vec::new();
+            words.read_to_end(&mut told)?;
+            self.failed = match told.split_first_chunk() {
+                Some((&DONE, _)) => None,
+                Some((errno, words)) => Some(Failed {
+                    words: String::from_utf8_lossy(words).into_owned(),
+                    errno: i32::from_le_bytes(*errno),
+                }),
+                None => Some(Failed::killed()),
+            };
+        }
+        match &self.failed {
+            None => Ok(0),
+            Some(failed) => Err(io::Error::other(failed.words.clone())),
+        }
+    }
+}
+
+/// Why work in another namespace failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// The error and what caused it, in a line.
+    pub words: String,
+    /// The system's number for it, or 0.
+    pub errno: i32,
+}
+
+impl Failed {
+    fn killed() -> Self {
+        Self { words: "the process that read the box's files was killed".into(), errno: 0 }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failed {
+    fn from(error: E) -> Self {
+        let mut words = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            words = format!("{words}: {error}");
+            cause = error.source();
+        }
+        let full = ["No space left on device", "no space left", "quota exceeded"];
+        let errno = if full.iter().any(|sign| words.contains(sign)) { libc::ENOSPC } else { 0 };
+        Self { words, errno }
     }
 }
 

@@ -34,6 +34,7 @@ mod toxic;
 // The box: what stands in it, who one is in it, how commands live in it.
 mod apt;
 mod boxes;
+mod boxes_as_data;
 mod config;
 mod drivers;
 mod fs;

@@ -68,6 +68,26 @@ Examples:
   devbox stop rust-env
   devbox stop --all";
 
+pub(super) const DIFF: &str = "\
+A line a path: A for what is new, C for what is changed, D for what is gone, with the size of files. The private \
+home, project and mounts are no part of it, nor is what devbox itself puts into a box to start it. It may run \
+meanwhile.
+
+Examples:
+  devbox diff rust-env
+  devbox diff rust-env --format json";
+
+pub(super) const COMMIT: &str = "\
+The image is that of the box with one layer more: what `devbox diff` shows, with owners, modes, attributes and \
+deletions. It can be run, saved and pushed at once. The private home, the project and other mounts are not in it.
+
+With SOURCE_DATE_EPOCH set, later times become it, and the same files give the same digest.
+
+Examples:
+  devbox commit rust-env registry.example/team/rust:tools
+  devbox commit -e EDITOR=vi --cmd '[\"bash\", \"-l\"]' -m \"with editors\" rust-env mine:1
+  devbox run --image mine:1";
+
 pub(super) const PLAN: &str = "\
 Reads the same profiles and flags as enter and run, and prints what they come to, without touching anything: no \
 download, no box. Values taken from the host's environment are not printed.

@@ -70,6 +70,12 @@ pub enum Verb {
     Stop(StopArgs),
     /// Show all that is known about a box
     Inspect(InspectArgs),
+    /// Show what a box changed in its image
+    #[command(after_long_help = help::DIFF)]
+    Diff(DiffArgs),
+    /// Make an image of a box
+    #[command(after_long_help = help::COMMIT)]
+    Commit(CommitArgs),
     /// Show what would be done, without doing it
     #[command(after_long_help = help::PLAN)]
     Plan(PlanArgs),
@@ -228,6 +234,55 @@ pub struct InspectArgs {
     /// The box
     #[arg(add = ArgValueCompleter::new(candidates::boxes))]
     pub name: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The box
+    #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `commit`.
+#[derive(Debug, Args)]
+pub struct CommitArgs {
+    /// The box; it must not run
+    #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: String,
+    /// What to call the image
+    #[arg(value_name = "REF", add = ArgValueCompleter::new(candidates::images))]
+    pub reference: String,
+    /// Set a variable of the image
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Command of the image: a list in JSON, or a line for its shell
+    #[arg(long, value_name = "CMD")]
+    pub cmd: Option<String>,
+    /// What the command is an argument of: a list in JSON, or a line for its shell
+    #[arg(long, value_name = "CMD")]
+    pub entrypoint: Option<String>,
+    /// User of the image: a name or UID[:GID]
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Working directory of the image
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Label of the image
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+    /// Who made it
+    #[arg(short, long, value_name = "NAME")]
+    pub author: Option<String>,
+    /// What was done, for its history
+    #[arg(short, long, value_name = "TEXT")]
+    pub message: Option<String>,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

@@ -1,8 +1,11 @@
 //! The verbs, a thin file each: typed arguments in, stages below called, answer printed.
 
+mod commit;
 mod completions;
+mod contents;
 mod dedupe;
 mod df;
+mod diff;
 mod doctor;
 mod driver;
 mod enter;
@@ -59,6 +62,8 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Ls(args) => ls::run(ui, &dirs()?, &args),
         Verb::Rm(args) => rm::run(ui, &dirs()?, &args),
         Verb::Stop(args) => stop::run(ui, &dirs()?, &args),
+        Verb::Diff(args) => diff::run(ui, &dirs()?, &args),
+        Verb::Commit(args) => commit::run(ui, &dirs()?, &args),
         Verb::Inspect(args) => inspect::run(ui, &dirs()?, &args),
         Verb::Plan(args) => plan::run(ui, &dirs()?, args),
         Verb::Profiles(args) => profiles::run(ui, &dirs()?, &args),

@@ -40,7 +40,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &SaveArgs) -> Result<ExitCode, Err
         None => push::save(&store, dirs, &images, BufWriter::new(ui.bytes()), &progress)?,
     };
     for ((found, _), Sent { manifest_digest, repacked }) in found.iter().zip(&sent) {
-        if *repacked > 0 {
+        if *repacked > 0 && found.manifest_digest != *manifest_digest {
             ui.note(&format!(
                 "{} packed anew: the manifest is {manifest_digest} instead of {}; diff ids are the same",
                 count(*repacked, "layer"),

@@ -17,11 +17,13 @@ use crate::oci::reference::Reference;
 use crate::pull::Progress;
 use crate::store::{Image, Store};
 
+mod commit;
 mod each;
 mod error;
 mod pack;
 mod parts;
 
+pub use commit::{Committed, commit};
 pub use error::{Error, Why};
 
 use each::each;

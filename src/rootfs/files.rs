@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::plan::{Network, Plan};
 
-use super::Wanted;
 use super::lookup::Merged;
+use super::{Caller, Wanted};
 use crate::sys::fd;
 
 /// The host's `/etc/hosts` with the box's own name; loopback alone without a network. None when it is unreadable.
@@ -62,15 +62,19 @@ struct AccountFile {
 
 fn account_files(wanted: &Wanted<'_>, merged: &Merged) -> [AccountFile; 2] {
     let caller = wanted.caller;
-    let home = caller.home.display();
     let shell = if merged.exists("bin/bash") { "/bin/bash" } else { "/bin/sh" };
-    let passwd = format!("{}:x:{}:{}::{home}:{shell}\n", caller.name, caller.uid, caller.gid);
-    let group = format!("{}:x:{}:\n", caller.name, caller.gid);
+    let [passwd, group] = account_lines(caller, shell);
     [("passwd", caller.uid, passwd), ("group", caller.gid, group)].map(|(name, id, line)| {
         let text = merged.read(&format!("etc/{name}"));
         let addition = text.as_ref().and_then(|text| addition(text, &caller.name, id, &line));
         AccountFile { name, text, addition }
     })
+}
+
+/// The caller's lines, for `passwd` and for `group`.
+pub(super) fn account_lines(caller: &Caller, shell: &str) -> [String; 2] {
+    let Caller { name, uid, gid, home } = caller;
+    [format!("{name}:x:{uid}:{gid}::{}:{shell}\n", home.display()), format!("{name}:x:{gid}:\n")]
 }
 
 /// What to append to an account file, if anything. A field can't have a colon or a line break.

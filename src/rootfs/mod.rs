@@ -2,6 +2,7 @@
 //!
 //! Nothing is mounted here, and of the host only what the box gets is looked at.
 
+pub mod changes;
 pub mod driver;
 mod files;
 pub mod folder;

@@ -54,8 +54,8 @@ pub(super) fn take(op: &Op) -> nix::Result<Vec<OwnedFd>> {
 /// Does one operation with what `take` took for it.
 pub(super) fn carry_out(op: &Op, taken: &[OwnedFd]) -> nix::Result<()> {
     match op {
-        Op::Dir(at) => make_folders(at),
-        Op::File(at) => make_file(at),
+        Op::Dir(at) => make_folders(at, unmarked),
+        Op::File(at) => make_file(at, unmarked),
         Op::Link { to, at, replace } => {
             let here = nix::fcntl::AT_FDCWD;
             if *replace {
@@ -68,9 +68,9 @@ pub(super) fn carry_out(op: &Op, taken: &[OwnedFd]) -> nix::Result<()> {
         }
         Op::Write { at, content, mode } => write_new(at, content, *mode),
         Op::Append { at, content } => append(at, content),
-        Op::Tmpfs { at, options } => on(at, make_folders, || mount_tmpfs(at, options)),
+        Op::Tmpfs { at, options } => on(at, make_mount_folder, || mount_tmpfs(at, options)),
         Op::BindWithin { from, at } => {
-            on(at, make_file, || sys::mount::mount(Some(from), at, None, MsFlags::MS_BIND, None))
+            on(at, make_mount_file, || sys::mount::mount(Some(from), at, None, MsFlags::MS_BIND, None))
         }
         Op::Bind { at, .. } | Op::Overlay { at, .. } => attach(taken, at),
         Op::Dev => populate_dev(taken),
@@ -84,7 +84,7 @@ fn attach(taken: &[OwnedFd], at: &CStr) -> nix::Result<()> {
     let mount = taken.first().ok_or(Errno::EINVAL)?;
     let make = |at: &CStr| {
         let found = nix::sys::stat::fstat(mount.as_fd())?;
-        if is_folder(found.st_mode) { make_folders(at) } else { make_file(at) }
+        if is_folder(found.st_mode) { make_mount_folder(at) } else { make_mount_file(at) }
     };
     on(at, make, || move_mount(mount, at))
 }
@@ -174,12 +174,12 @@ fn populate_dev(nodes: &[OwnedFd]) -> nix::Result<()> {
         (c"/proc/self/fd/2", c"/dev/stderr"),
         (c"pts/ptmx", c"/dev/ptmx"),
     ];
-    on(c"/dev", make_folders, || {
+    on(c"/dev", make_mount_folder, || {
         let options = Some(c"mode=755,size=4m");
         sys::mount::mount(Some(c"tmpfs"), c"/dev", Some(c"tmpfs"), MsFlags::MS_NOSUID, options)
     })?;
     for ((_, at), node) in NODES.iter().zip(nodes) {
-        make_file(at)?;
+        make_file(at, unmarked)?;
         move_mount(node, at)?;
     }
     for (to, at) in LINKS {
@@ -201,26 +201,43 @@ fn populate_dev(nodes: &[OwnedFd]) -> nix::Result<()> {
     )
 }
 
-fn make_folders(at: &CStr) -> nix::Result<()> {
-    let mode = Mode::from_bits_truncate(0o755);
-    match nix::unistd::mkdir(at, mode) {
+fn make_mount_folder(at: &CStr) -> nix::Result<()> {
+    make_folders(at, mark)
+}
+
+fn make_mount_file(at: &CStr) -> nix::Result<()> {
+    make_file(at, mark)
+}
+
+/// What is made to mount on is no change of the user's, and says so. A file system that knows no attributes is not
+/// kept in a box.
+fn mark(at: &CStr) {
+    sys::xattr::set(at, crate::mount::SETUP, b"y");
+}
+
+fn unmarked(_: &CStr) {}
+
+fn make_folders(at: &CStr, made: fn(&CStr)) -> nix::Result<()> {
+    let make = || nix::unistd::mkdir(at, Mode::from_bits_truncate(0o755)).map(|()| made(at));
+    match make() {
         Err(Errno::EEXIST) => Ok(()),
         Err(Errno::ENOENT) => {
-            make_folders(&parent(at).ok_or(Errno::ENOENT)?)?;
-            allow(Errno::EEXIST, nix::unistd::mkdir(at, mode))
+            make_folders(&parent(at).ok_or(Errno::ENOENT)?, made)?;
+            allow(Errno::EEXIST, make())
         }
         result => result,
     }
 }
 
-fn make_file(at: &CStr) -> nix::Result<()> {
-    make_file_behind(at, 8)
+fn make_file(at: &CStr, made: fn(&CStr)) -> nix::Result<()> {
+    make_file_behind(at, made, 8)
 }
 
 /// Images come with links into folders that are empty until the system runs: then it is the link's target that is
 /// made, in the box.
-fn make_file_behind(at: &CStr, links: u32) -> nix::Result<()> {
-    let make = || nix::sys::stat::mknod(at, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0);
+fn make_file_behind(at: &CStr, made: fn(&CStr), links: u32) -> nix::Result<()> {
+    let mode = Mode::from_bits_truncate(0o644);
+    let make = || nix::sys::stat::mknod(at, SFlag::S_IFREG, mode, 0).map(|()| made(at));
     match make() {
         Err(Errno::EEXIST) => match nix::fcntl::readlink(at) {
             Ok(target) if links > 0 => {
@@ -231,12 +248,12 @@ fn make_file_behind(at: &CStr, links: u32) -> nix::Result<()> {
                     parent(at).unwrap_or_default().into_bytes()
                 };
                 let path = CString::new([&folder, &b"/"[..], &target].concat()).map_err(|_| Errno::EINVAL)?;
-                make_file_behind(&path, links - 1)
+                make_file_behind(&path, made, links - 1)
             }
             _ => Ok(()),
         },
         Err(Errno::ENOENT) => {
-            make_folders(&parent(at).ok_or(Errno::ENOENT)?)?;
+            make_folders(&parent(at).ok_or(Errno::ENOENT)?, made)?;
             allow(Errno::EEXIST, make())
         }
         result => result,

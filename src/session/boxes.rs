@@ -212,6 +212,11 @@ impl Boxes {
         fs::write(&path, word).map_err(at("write", &path))
     }
 
+    /// Whether the owners of the box's files are those of its users (`full` ids).
+    pub fn has_many_ids(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.last_start(name)?.as_deref() == Some("full"))
+    }
+
     /// Takes the lock of a box that is not running; none while it runs, starts or ends.
     pub fn try_lock(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
         let path = self.folder(name)?.join("lock");
@@ -246,6 +251,19 @@ impl Boxes {
             }
             pause(began);
         }
+    }
+
+    /// Takes the lock of a box that must not run; one that does is [`Error::Running`].
+    pub fn lock_stopped(&self, name: &str) -> Result<OwnedFd, Error> {
+        // A session that has just ended leaves its box ending for some milliseconds.
+        let began = Instant::now();
+        while self.is_running(name)? {
+            if began.elapsed() > Duration::from_millis(300) {
+                return Err(Error::Running(name.to_owned()));
+            }
+            pause(began);
+        }
+        self.lock(name)
     }
 
     /// True while sessions can be had from it; a box that ends just now is no longer running.
@@ -315,15 +333,7 @@ impl Boxes {
         name: &str,
         full: impl FnOnce() -> Option<(Vec<IdMap>, Vec<IdMap>)>,
     ) -> Result<(), Error> {
-        // A session that has just ended leaves its box ending for some milliseconds.
-        let began = Instant::now();
-        while self.is_running(name)? {
-            if began.elapsed() > Duration::from_millis(300) {
-                return Err(Error::Running(name.to_owned()));
-            }
-            pause(began);
-        }
-        let lock = self.lock(name)?;
+        let lock = self.lock_stopped(name)?;
         self.remove_locked(name, lock, full)
     }
 

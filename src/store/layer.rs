@@ -100,18 +100,9 @@ impl Store {
     /// Hostile bytes end in an error and touch nothing outside the staging folder, which is removed. An error
     /// of `tar` comes back untouched as [`Error::Input`].
     pub fn unpack_layer<'a>(&self, lock: &'a LayerLock, tar: impl Read) -> Result<Staged<'a>, Error> {
-        let boot_id = self.boot_id().cloned().ok_or_else(|| Error::File {
-            action: "read",
-            path: BOOT_ID.into(),
-            source: io::ErrorKind::NotFound.into(),
-        })?;
+        let boot_id = self.this_boot()?;
         let draft = Draft::create(self.staging().join(format!("{}.new", lock.diff_id.hex())))?;
-        let unpacked = unpack::unpack(&draft.path, draft.folder.as_fd(), tar);
-        let (diff_id, tar_bytes, tally) = unpacked.map_err(|error| match error {
-            // the draft is about to go: what is full is the store's disk
-            Error::NoSpace { .. } => Error::NoSpace { path: self.root.clone() },
-            error => error,
-        })?;
+        let (diff_id, tar_bytes, tally) = self.unpack_into(&draft, tar)?;
         Ok(Staged { meta: Meta { diff_id, tar_bytes, tally, boot_id }, lock, draft })
     }
 
@@ -121,11 +112,43 @@ impl Store {
         if meta.diff_id != lock.diff_id {
             return Err(Error::WrongDigest { expected: lock.diff_id, found: meta.diff_id });
         }
+        let replacing = self.replacing(&meta.diff_id)?;
+        self.give_name(&meta, &mut draft)?;
+        if let Some(replacing) = replacing {
+            replacing.done(&meta.diff_id);
+        }
+        Ok(meta)
+    }
+
+    /// Unpacks a layer whose digest nobody knows yet, and gives it its name. One that is here already is kept.
+    ///
+    /// Fails as [`Store::unpack_layer`] does.
+    pub fn add_layer(&self, hold: &Hold, tar: impl Read) -> Result<Meta, Error> {
+        let boot_id = self.this_boot()?;
+        let mut draft = Draft::create(self.staging().join(format!("commit-{}.new", std::process::id())))?;
+        let (diff_id, tar_bytes, tally) = self.unpack_into(&draft, tar)?;
+        let meta = Meta { diff_id, tar_bytes, tally, boot_id };
+        let _lock = self.lock_layer(hold, &diff_id, &Cancel::default(), &mut |_| {})?;
+        if !self.has_layer(&diff_id) {
+            self.give_name(&meta, &mut draft)?;
+        }
+        Ok(meta)
+    }
+
+    fn unpack_into(&self, draft: &Draft, tar: impl Read) -> Result<(Digest, u64, Tally), Error> {
+        unpack::unpack(&draft.path, draft.folder.as_fd(), tar).map_err(|error| match error {
+            // the draft is about to go: what is full is the store's disk
+            Error::NoSpace { .. } => Error::NoSpace { path: self.root.clone() },
+            error => error,
+        })
+    }
+
+    /// One rename, in place of what has the name.
+    fn give_name(&self, meta: &Meta, draft: &mut Draft) -> Result<(), Error> {
         let path = draft.path.join("meta");
-        let text = serde_json::to_vec(&meta).map_err(io::Error::other).at("write", &path)?;
+        let text = serde_json::to_vec(meta).map_err(io::Error::other).at("write", &path)?;
         fs::write(&path, text).at("write", &path)?;
         let folder = self.layer_folder(&meta.diff_id);
-        let replacing = self.replacing(&meta.diff_id)?;
         let former = self.set_aside(&meta.diff_id)?;
         if let Err(error) = fs::rename(&draft.path, &folder) {
             // what was there is better than nothing
@@ -133,11 +156,7 @@ impl Store {
             return Err(error).at("make", &folder);
         }
         draft.published = true;
-        if let Some(replacing) = replacing {
-            replacing.done(&meta.diff_id);
-        }
-        former.map_or(Ok(()), |former| remove_tree(&former))?;
-        Ok(meta)
+        former.map_or(Ok(()), |former| remove_tree(&former))
     }
 
     /// Writes all layers of this boot through to the disk and marks them durable; gives how many there were.
@@ -205,6 +224,14 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             moved => moved.at("remove", &folder).map(|()| Some(aside)),
         }
+    }
+
+    fn this_boot(&self) -> Result<String, Error> {
+        self.boot_id().cloned().ok_or_else(|| Error::File {
+            action: "read",
+            path: BOOT_ID.into(),
+            source: io::ErrorKind::NotFound.into(),
+        })
     }
 
     fn boot_id(&self) -> Option<&String> {

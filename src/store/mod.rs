@@ -56,6 +56,7 @@ mod unpack;
 mod usage;
 mod verify;
 
+pub use archive::write::{Head, Kind, TarWriter};
 pub use collect::{Alone, InUse, Removed, Target};
 pub use dedupe::{Deduped, Quiet};
 pub use doubt::Free;

@@ -339,6 +339,11 @@ pub fn has_xattr(handle: impl AsFd, name: &CStr, value: &[u8]) -> bool {
     usize::try_from(length).is_ok_and(|length| found[..length] == *value)
 }
 
+/// Whether the file behind a handle (O_PATH will do) has the extended attribute `name`, whatever its value.
+pub fn has_attribute(handle: impl AsFd, name: &CStr) -> bool {
+    super::xattr::has(format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd()).as_ref(), name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

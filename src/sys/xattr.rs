@@ -7,6 +7,12 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
+/// Gives the file at `path`, links followed, the attribute `name`; where that can't be, it has none.
+pub fn set(path: &CStr, name: &CStr, value: &[u8]) {
+    // SAFETY: both strings end in NUL, and the value is read within its length.
+    unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+}
+
 /// True when the file at `path`, links followed, has the attribute `name`.
 pub fn has(path: &Path, name: &CStr) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };

@@ -23,6 +23,7 @@ mod header;
 mod pax;
 pub(super) mod sparse;
 mod stream;
+pub(super) mod write;
 
 /// Unit of the format.
 const BLOCK: usize = 512;

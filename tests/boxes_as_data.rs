@@ -1,0 +1,309 @@
+//! Boxes as data: what differs from the image, and images made of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use nix::unistd::Uid;
+
+use crate::harness::registry::Registry;
+use crate::harness::{Image, Packing, Test, host};
+
+/// Changes of every kind; run as root of the box.
+const CHANGES: &str = "echo new >/etc/new && ln /etc/new /etc/new2 && ln -s new /etc/link && mkfifo /srv/pipe \
+    && rm /etc/gone && rm -r /var/lib/gone && rm -r /opt/renewed && mkdir /opt/renewed && echo x >/opt/renewed/b \
+    && chmod 2755 /usr/bin/tool && echo more >>/etc/text && mkdir -m 700 -p /srv/deep/er && touch /srv/deep/er/file \
+    && chmod 0 /srv/deep/er/file && dd if=/dev/zero of=/srv/holes bs=1 count=1 seek=8M 2>/dev/null";
+
+const DIFF: &str = "D /etc/gone\nA /etc/link\nA /etc/new\nA /etc/new2\nC /etc/text\nD /opt/renewed/a\nA /opt/renewed/b\n\
+    A /srv/deep\nA /srv/deep/er\nA /srv/deep/er/file\nA /srv/holes\nA /srv/pipe\nC /usr/bin/tool\nD /var/lib/gone";
+
+/// What the box and an image of it must have in common.
+const LOOK: &str = "cd / && ls -ld etc etc/new etc/link etc/text srv srv/pipe srv/deep srv/deep/er srv/deep/er/file usr/bin/tool \
+    opt/renewed | awk '{print $1, $9, $10, $11}'; stat -c '%h %s' etc/new srv/holes; test etc/new -ef etc/new2 && echo linked; \
+    cat etc/text opt/renewed/b; ls etc/gone var/lib/gone opt/renewed/a 2>/dev/null; stat -c %b srv/holes | awk '{print $1 < 100}'";
+
+fn image() -> Image {
+    Image::busybox().layer(
+        "f 644 etc/text text\\n\nf 644 etc/gone x\nd 755 var/lib/gone\nf 644 var/lib/gone/x x\nd 755 opt/renewed\n\
+         f 644 opt/renewed/a x\nf 755:0:5 usr/bin/tool x\nf 640:0:42 etc/shadow x\nd 775:0:8 var/mail",
+        Packing::Gzip,
+    )
+}
+
+fn changed() -> (Test, String) {
+    let reference = Registry::open().push("data:1", &image());
+    let test = Test::of_image(&reference);
+    test.devbox(["run", "--root", "--", "sh", "-c", CHANGES]).output().ok();
+    (test, reference)
+}
+
+fn look(test: &Test, image: &str) -> String {
+    test.devbox(["run", "--rm", "--root", "--no-project", "--image", image, "--", "sh", "-c", LOOK])
+        .output()
+        .ok()
+        .text()
+}
+
+/// `A /path` a line, of the JSON.
+fn diff(test: &Test, name: &str) -> String {
+    let listed = test.devbox(["diff", name, "--format", "json"]).output().ok().json();
+    let line = |one: &serde_json::Value| {
+        let letter = &one["what"].as_str().unwrap()[..1].to_uppercase();
+        format!("{letter} {}", one["path"].as_str().unwrap())
+    };
+    listed.as_array().unwrap().iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn diff_shows_what_the_user_did_and_nothing_else() {
+    needs!(boxes, images);
+    let (test, reference) = changed();
+    assert_eq!(diff(&test, "demo"), DIFF);
+    test.devbox(["diff", "demo"])
+        .output()
+        .ok()
+        .lists(&["A  4 B       /etc/new\n", "D            /etc/gone\n"]);
+    test.devbox(["diff", "-q", "demo"]).output().ok().lists(&["/etc/gone\n/etc/link\n"]);
+    // a start leaves mount points, accounts and more in a box, and none of it is the user's
+    let mount = "-v=/etc:/mnt/in/the/box:ro";
+    test.devbox(["run", "--image", &reference, "--name", "fresh", mount, "--", "true"]).output().ok();
+    assert!(test.path("data/devbox/boxes/fresh/upper/mnt/in/the/box").is_dir());
+    assert_eq!(diff(&test, "fresh"), "");
+    // it may run meanwhile
+    let session = test.devbox(["run", "--", "sh", "-c", "echo ready; cat"]).spawn();
+    session.stdout.expect("ready\n");
+    assert_eq!(diff(&test, "demo"), DIFF);
+    session.wait().ok();
+    test.devbox(["rm", "fresh"]).output().ok();
+    test.devbox(["diff", "fresh"]).output().refused(&["there is no box `fresh`", "devbox ls"]);
+}
+
+#[test]
+fn many_ids_are_told_from_the_images() {
+    needs!(boxes, images);
+    if host::left_to_the_user() {
+        return;
+    }
+    needs!(subids);
+    let reference = Registry::open().push("data:1", &image());
+    let test = Test::of_image(&reference);
+    let full =
+        |script: &str| test.devbox(["run", "--ids=full", "--root", "--", "sh", "-c", script]).output().ok();
+    full("true");
+    assert_eq!(diff(&test, "demo"), "", "owners that a first start sets are the image's");
+    full("touch /srv/a && chown 7:8 /srv/a && chmod 600 /srv/a && chown 0:0 /etc/shadow");
+    assert_eq!(diff(&test, "demo"), "C /etc/shadow\nA /srv/a");
+    test.devbox(["commit", "demo", "localhost/full:1"]).output().ok();
+    let again = [
+        "run",
+        "--rm",
+        "--ids=full",
+        "--root",
+        "--image",
+        "localhost/full:1",
+        "--",
+        "stat",
+        "-c",
+        "%u:%g %a",
+    ];
+    test.devbox([&again[..], &["/srv/a", "/etc/shadow", "/usr/bin/tool", "/var/mail"]].concat())
+        .output()
+        .ok()
+        .prints("7:8 600\n0:0 640\n0:5 755\n0:8 775");
+}
+
+#[test]
+fn a_committed_image_is_the_box() {
+    needs!(boxes, images);
+    let (test, reference) = changed();
+    let said = test.devbox([
+        "commit",
+        "demo",
+        "localhost/made:1",
+        "-e",
+        "MADE=1",
+        "--cmd",
+        "[\"sh\", \"-c\", \"echo $MADE\"]",
+    ]);
+    let digest = said.output().ok().text().trim_end().to_owned();
+    let here = test.devbox(["run", "--root", "--no-project", "--", "sh", "-c", LOOK]).output().ok().text();
+    assert_eq!(look(&test, "localhost/made:1"), here);
+    test.devbox(["run", "--rm", "--image", "localhost/made:1"]).output().ok().prints("1");
+    // the caller's own account stays at home
+    let passwd = "grep -c . /etc/passwd";
+    test.devbox([
+        "run",
+        "--rm",
+        "--root",
+        "--image",
+        "localhost/made:1",
+        "--ids=single",
+        "--",
+        "sh",
+        "-c",
+        passwd,
+    ])
+    .output()
+    .ok();
+    let sent = Registry::open().reference("data:made");
+    test.devbox(["push", "localhost/made:1", &sent]).output().ok().prints(&digest);
+    let other = Test::new();
+    other.devbox(["pull", &sent]).output().ok();
+    assert_eq!(look(&other, &sent), here);
+    test.devbox(["verify"]).output().ok();
+    // a layer on a layer, and the former image stays what it is
+    test.devbox(["run", "--root", "--", "sh", "-c", "rm -r /etc/new2 /srv/deep"]).output().ok();
+    test.devbox(["commit", "demo", "localhost/made:2"]).output().ok();
+    assert_eq!(look(&test, "localhost/made:1"), here);
+    let gone = "ls /srv/deep /etc/new2; cat /etc/new";
+    test.devbox(["run", "--rm", "--image", "localhost/made:2", "sh", "-c", gone]).output().ok().prints("new");
+    test.devbox(["rmi", &reference]).output().ok();
+    test.devbox(["prune"]).output().ok();
+    test.devbox(["commit", "demo", "localhost/made:3"]).output().ok();
+}
+
+#[test]
+fn the_same_box_gives_the_same_digest() {
+    needs!(boxes, images);
+    let commit = |test: &Test| {
+        let commit =
+            test.devbox(["commit", "demo", "localhost/r:1", "-m", "why", "-l", "a=b", "--format", "json"]);
+        commit.env("SOURCE_DATE_EPOCH", "1700000001").output().ok().json()["digest"].clone()
+    };
+    let (one, _) = changed();
+    let first = commit(&one);
+    assert_eq!(commit(&one), first);
+    let (other, _) = changed();
+    assert_eq!(commit(&other), first);
+    let archive = one.path("r.tar");
+    let saved = one.devbox(["save", "localhost/r:1", "-o", archive.to_str().unwrap()]).output().ok();
+    assert_eq!(saved.text().trim_end(), first.as_str().unwrap(), "packed again, it has the same digest");
+    assert!(!saved.stderr.contains("packed anew"), "{saved}");
+    one.devbox(["commit", "demo", "localhost/r:1"])
+        .env("SOURCE_DATE_EPOCH", "soon")
+        .output()
+        .refused(&["SOURCE_DATE_EPOCH is `soon`"]);
+}
+
+#[test]
+fn what_can_not_be_committed_is_said_to_be_so() {
+    needs!(boxes, images);
+    let (test, _) = changed();
+    let session = test.devbox(["run", "--", "sh", "-c", "echo ready; cat"]).spawn();
+    session.stdout.expect("ready\n");
+    test.devbox(["commit", "demo", "localhost/x:1"])
+        .output()
+        .refused(&["box `demo` is running", "devbox stop demo"]);
+    session.wait().ok();
+    test.devbox(["commit", "none", "localhost/x:1"]).output().refused(&["there is no box `none`"]);
+    test.devbox(["commit", "demo", "localhost/UPPER:1"]).output().refused(&["localhost/UPPER:1"]);
+    test.devbox(["commit", "demo", "localhost/x:1", "-e", "=x"]).output().refused(&["`=x`", "--env"]);
+    test.devbox(["run", "--image", "host", "--name", "h", "--", "true"]).output().ok();
+    test.devbox(["commit", "h", "localhost/x:1"])
+        .output()
+        .refused(&["box `h` stands on `host`", "--image REF"]);
+    assert_eq!(diff(&test, "h"), "");
+    test.devbox(["run", "--root", "--", "sh", "-c", "echo x >/srv/.wh.file"]).output().ok();
+    let images = test.devbox(["images"]).output().ok().text();
+    test.devbox(["commit", "demo", "localhost/x:1"])
+        .output()
+        .refused(&["`srv/.wh.file` can't be in an image"]);
+    assert_eq!(test.devbox(["images"]).output().ok().text(), images, "nothing half-made is left");
+    let staging = fs::read_dir(test.path("data/devbox/store/staging")).unwrap().flatten();
+    assert_eq!(staging.filter(|entry| entry.path().is_dir()).count(), 0);
+    test.devbox(["rm", "h"]).output().ok();
+}
+
+#[test]
+fn others_read_what_was_committed() {
+    needs!(boxes, images, skopeo, umoci);
+    let (test, _) = changed();
+    test.devbox(["commit", "demo", "localhost/out:1", "-w", "/srv", "-u", "app"]).output().ok();
+    let (archive, layout) = (test.path("out.tar"), test.path("layout"));
+    let (archive, layout) = (archive.to_str().unwrap(), layout.to_str().unwrap());
+    test.devbox(["save", "localhost/out:1", "-o", archive]).output().ok();
+    let copy = [
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "-q",
+        &format!("oci-archive:{archive}"),
+        &format!("oci:{layout}:1"),
+    ];
+    test.plain(copy).output().ok();
+    let inspected =
+        test.plain(["skopeo", "inspect", "--config", &format!("oci:{layout}:1")]).output().ok().json();
+    assert_eq!(
+        (&inspected["config"]["WorkingDir"], &inspected["config"]["User"]),
+        (&"/srv".into(), &"app".into())
+    );
+    assert_eq!(inspected["history"].as_array().unwrap().last().unwrap()["created_by"], "devbox commit");
+    let bundle = test.path("bundle");
+    let mut unpack = vec!["umoci", "unpack", "--image"];
+    let (image, target) = (format!("{layout}:1"), bundle.display().to_string());
+    unpack.extend([image.as_str(), target.as_str()]);
+    if !Uid::current().is_root() {
+        unpack.push("--rootless");
+    }
+    test.plain(unpack).output().ok();
+    let at = |path: &str| bundle.join("rootfs").join(path);
+    assert_eq!(fs::read_to_string(at("etc/text")).unwrap(), "text\nmore\n");
+    assert!(!at("etc/gone").exists() && !at("var/lib/gone").exists() && !at("opt/renewed/a").exists());
+    assert_eq!(fs::metadata(at("srv/holes")).unwrap().len(), (8 << 20) + 1);
+    // and back again, through umoci's own packing
+    let add = ["umoci", "config", "--image", &image, "--config.env", "BY=umoci"];
+    test.plain(add).output().ok();
+    let back = Test::new();
+    back.devbox(["load", layout, "--tag", "localhost/back:1"]).output().ok();
+    let here = look(&test, "localhost/out:1");
+    assert_eq!(look(&back, "localhost/back:1"), here);
+}
+
+#[test]
+fn podman_sees_the_same_files() {
+    needs!(boxes, images, podman);
+    if !Uid::current().is_root() {
+        // rootless podman leaves a process behind, and it is the same program
+        if std::env::var_os("DEVBOX_TESTS_BOTH").is_none() {
+            host::skip("podman is tried as root alone");
+        }
+        return;
+    }
+    let (test, _) = changed();
+    let archive = test.path("out.tar").display().to_string();
+    test.devbox(["commit", "demo", "localhost/out:1"]).output().ok();
+    test.devbox(["save", "localhost/out:1", "-o", &archive]).output().ok();
+    // podman takes no more than 50 characters for it
+    let short = tempfile::tempdir_in("/tmp").unwrap();
+    let (root, run) = (test.path("podman").display().to_string(), short.path().display().to_string());
+    let base = ["podman", "--root", &root, "--runroot", &run, "--storage-driver", "vfs"];
+    let podman = |args: &[&str]| test.plain([&base[..], args].concat()).output().ok();
+    podman(&["load", "-q", "-i", &archive]).lists(&["localhost/out:1"]);
+    let id = podman(&["create", "--network", "none", "localhost/out:1", "true"]).text().trim().to_owned();
+    let exported = test.path("root.tar");
+    podman(&["export", "-o", exported.to_str().unwrap(), &id]);
+    let seen = entries(&exported);
+    let entry = |path: &str| seen.get(path).cloned();
+    assert_eq!(entry("usr/bin/tool"), Some((0o2755, 0, 5)), "{seen:?}");
+    assert_eq!(entry("etc/shadow"), Some((0o640, 0, 42)));
+    assert_eq!(entry("srv/deep/er/file"), Some((0, 0, 0)));
+    assert_eq!(entry("srv/deep/er"), Some((0o700, 0, 0)));
+    assert_eq!(entry("opt/renewed/b"), Some((0o644, 0, 0)));
+    for gone in ["etc/gone", "var/lib/gone", "opt/renewed/a"] {
+        assert_eq!(entry(gone), None);
+    }
+    podman(&["rm", "-f", &id]);
+}
+
+/// Mode, user and group by path.
+fn entries(archive: &Path) -> BTreeMap<String, (u32, u64, u64)> {
+    let mut archive = tar::Archive::new(fs::File::open(archive).unwrap());
+    let entries = archive.entries().unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let header = entry.header();
+        let path = entry.path().unwrap().display().to_string().trim_end_matches('/').to_owned();
+        (path, (header.mode().unwrap() & 0o7777, header.uid().unwrap(), header.gid().unwrap()))
+    });
+    entries.collect()
+}
