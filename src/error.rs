@@ -243,6 +243,22 @@ pub enum Error {
         /// The box.
         name: String,
     },
+    /// A box with a copy of its image was to go over to another.
+    #[error(
+        "box `{name}` holds a copy of its image (driver `copy`), which can't be told from what it wrote itself"
+    )]
+    CopyStays {
+        /// The box.
+        name: String,
+    },
+    /// A box has made its own what is not the same in its image and in the one it was to go over to.
+    #[error("box `{name}` stays over its image: {paths} of its own paths are not the same in both")]
+    Conflicts {
+        /// The box.
+        name: String,
+        /// How many.
+        paths: usize,
+    },
     /// A box that stands on no image of the store was to become one.
     #[error("box `{name}` stands on `{}`, which is no image of the store to put a layer on", .image.escape_debug())]
     NoImageBelow {
@@ -293,7 +309,7 @@ impl Error {
             Self::Rootfs(error) => error.hint(),
             Self::NotThrowAway(_) => Some("leave `--name` out, or leave `--rm` out to use the box".into()),
             Self::OtherImage { name, .. } => Some(format!(
-                "`devbox rm {name}` and entering again makes it anew; `--name` makes another beside it"
+                "`devbox update {name}` puts it over that one with what it wrote; `--name` makes another box beside it"
             )),
             Self::OtherDriver { name, made_with, .. } => Some(format!(
                 "`--driver {made_with}` enters it; `devbox rm {name}` and entering again makes it anew with the other; \
@@ -334,6 +350,12 @@ impl Error {
             Self::Platform(_) => Some("for example `linux/amd64` or `linux/arm64`".into()),
             Self::Ambiguous { .. } => Some("give more of its digits; `devbox images` shows twelve".into()),
             Self::Box { .. } => Some("`devbox rm` takes a broken box away".into()),
+            Self::CopyStays { name } => {
+                Some(format!("`devbox commit {name} REF` keeps what it holds; `devbox rm {name}` and entering again makes it anew"))
+            }
+            Self::Conflicts { name, .. } => Some(format!(
+                "`devbox update --force {name}` goes over and keeps the box's; `devbox diff {name}` lists them all"
+            )),
             Self::NoImageBelow { .. } => {
                 Some("a box made with `--image REF` or from a profile that names an image can be committed".into())
             }

@@ -11,6 +11,7 @@ pub const VERBS: &[&str] = &[
     "stop",
     "inspect",
     "diff",
+    "update",
     "commit",
     "plan",
     "profiles",

@@ -162,3 +162,45 @@ fn ids_can_change_later() {
         .prints("70:70 700\n71:72 600\n9:9 644\n7:8 4711\n34:35 644");
     test.devbox(["rm", "demo"]).output().ok();
 }
+
+#[test]
+fn a_box_goes_over_to_the_newest_image() {
+    needs!(boxes, images);
+    let registry = Registry::open();
+    let image = |listing: &str| Image::busybox().layer(listing, Packing::Gzip);
+    let old =
+        "f 644 etc/age old\\n\nf 644 etc/both same\\n\nf 644 etc/mine theirs\\n\nf 644:3:3 srv/owned x\\n";
+    let new =
+        "f 644 etc/age new\\n\nf 644 etc/both same\\n\nf 644 etc/mine other\\n\nf 644:4:4 srv/owned x\\n";
+    let reference = registry.push("updated:1", &image(old));
+    let test = Test::of_image(&reference);
+    let update = |arguments: &[&str]| test.devbox([&["update"], arguments].concat()).output();
+    update(&[]).refused(&["there is no box `demo`"]);
+    // a copy that is as the image's does not hide the new one
+    test.sh("echo own >/etc/both; echo own >/etc/own; mv /etc/age /etc/x; cp -p /etc/x /etc/age; rm /etc/x; cat /etc/age")
+        .ok()
+        .prints("old");
+    update(&[]).ok().says(&["over the newest"]);
+    registry.push("updated:1", &image(new));
+
+    test.sh("echo own >/etc/mine").ok();
+    update(&[]).refused(&[
+        "/etc/mine is the box's own",
+        "stays over its image: 1 of its own paths",
+        "hint: `devbox update --force demo`",
+    ]);
+    test.sh("cat /etc/age /etc/mine").ok().prints("old\nown");
+    let mut held = test.devbox(["run", "--", "sh", "-c", "echo ready; cat"]).spawn();
+    held.stdout.expect("ready\n");
+    update(&["--force"]).refused(&["is running"]);
+    assert!(held.ended(std::time::Duration::ZERO).is_none());
+    held.wait().ok();
+
+    update(&["--force", "-q"]).ok();
+    test.sh("cat /etc/age /etc/mine /etc/both /etc/own").ok().prints("new\nown\nown\nown");
+    test.sh("id -un")
+        .ok()
+        .prints(&nix::unistd::User::from_uid(nix::unistd::Uid::current()).unwrap().unwrap().name);
+    update(&[]).ok().says(&["over the newest"]);
+    test.devbox(["verify"]).output().ok();
+}

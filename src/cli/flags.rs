@@ -154,7 +154,7 @@ fn variable(text: &str) -> Result<(String, Option<String>), Infallible> {
 }
 
 /// An image, a relative path in it being below the current folder.
-fn image(text: &str) -> Result<Image, BadValue> {
+pub(super) fn image(text: &str) -> Result<Image, BadValue> {
     let cwd = dirs::current()
         .map_err(|error| BadValue::new(format!("the current folder is not known: {error}")))?;
     Image::read(text, Some(&Place::absolute(&cwd)))

@@ -88,6 +88,15 @@ Examples:
   devbox commit -e EDITOR=vi --cmd '[\"bash\", \"-l\"]' -m \"with editors\" rust-env mine:1
   devbox run --image mine:1";
 
+pub(super) const UPDATE: &str = "\
+Fetches the image again, or another with --image, or the one the profile names by now. What the box wrote itself stays \
+on top. Where the box has made a path its own that is not the same in both images, it stays as it is and says which; \
+--force goes over all the same.
+
+Examples:
+  devbox update rust-env
+  devbox update rust-env --image docker.io/library/rust:1.90";
+
 pub(super) const PLAN: &str = "\
 Reads the same profiles and flags as enter and run, and prints what they come to, without touching anything: no \
 download, no box. Values taken from the host's environment are not printed.

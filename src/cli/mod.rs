@@ -73,6 +73,9 @@ pub enum Verb {
     /// Show what a box changed in its image
     #[command(after_long_help = help::DIFF)]
     Diff(DiffArgs),
+    /// Put a box over the newest of its image
+    #[command(after_long_help = help::UPDATE)]
+    Update(UpdateArgs),
     /// Make an image of a box
     #[command(after_long_help = help::COMMIT)]
     Commit(CommitArgs),
@@ -248,6 +251,21 @@ pub struct DiffArgs {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// Arguments of `update`.
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// Box or profile; it must not run [default: the project's]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(candidates::boxes_and_profiles))]
+    pub target: Option<String>,
+    /// Go over to this image
+    #[arg(long, value_name = "REF", requires = "target", value_parser = flags::image)]
+    #[arg(add = ArgValueCompleter::new(candidates::images))]
+    pub image: Option<crate::profile::Image>,
+    /// Also where it hides what is new in the image
+    #[arg(short, long)]
+    pub force: bool,
 }
 
 /// Arguments of `commit`.

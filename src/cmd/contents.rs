@@ -70,7 +70,7 @@ pub(super) fn widest(host: &Host) -> IdMaps {
     }
 }
 
-fn lowers(dirs: &Dirs, record: &Record) -> Result<Vec<Lower>, Error> {
+pub(super) fn lowers(dirs: &Dirs, record: &Record) -> Result<Vec<Lower>, Error> {
     if let Some(path) = record.image.strip_prefix("dir:") {
         let tree = rootfs::folder::lower(Path::new(path), &dirs.boxes())?;
         return Ok(vec![Lower { tree, owners: HashMap::new() }]);

@@ -16,6 +16,9 @@ use crate::rootfs::{self, ForeignOwner};
 use crate::session::{Boxes, Record};
 use crate::userns;
 
+/// Follows the word of a box that lies over another image since: owners and accounts are put in place again.
+pub(super) const ANEW: &str = " anew";
+
 /// The word for a box's ids that a start leaves behind.
 pub(super) fn word(maps: &IdMaps) -> &'static str {
     match maps {
@@ -36,8 +39,11 @@ impl Opening<'_> {
         maps: &IdMaps,
     ) -> Result<Option<Vec<ForeignOwner>>, Error> {
         let (Some(last), now) = (last.filter(|last| !last.is_empty()), word(maps)) else { return Ok(None) };
-        if last == now {
-            return Ok(None);
+        let (last, anew) = last.strip_suffix(ANEW).map_or((last, false), |last| (last, true));
+        match (last == now, maps) {
+            (true, _) if !anew => return Ok(None),
+            (true, IdMaps::Single { .. }) => return Ok(Some(Vec::new())),
+            _ => {}
         }
         let name = &record.name;
         let places = places(boxes.folder(name)?, record.driver);
@@ -79,7 +85,9 @@ impl Opening<'_> {
         let Some(beyond) = said.strip_prefix("done ").and_then(|count| count.parse::<u64>().ok()) else {
             return Err(Error::Owners { name: name.clone(), why: said });
         };
-        self.ui.note(&format!("box `{name}` goes over from `{last}` ids to `{now}`"));
+        if last != now {
+            self.ui.note(&format!("box `{name}` goes over from `{last}` ids to `{now}`"));
+        }
         if beyond > 0 {
             self.ui.warning(&format!(
                 "{beyond} files of box `{name}` belong to ids beyond your subordinate ones and stay root's"

@@ -39,7 +39,7 @@ impl Opening<'_> {
             self.check_project(&record)?;
             if self.pull == PullPolicy::Always || self.pull == PullPolicy::Newer {
                 self.ui.note(&format!(
-                    "box `{name}` is there and keeps the image it was made from; nothing is fetched"
+                    "box `{name}` keeps the image it was made from and nothing is fetched; `devbox update {name}` puts it over the newest"
                 ));
             }
             if record.image != wanted {
@@ -90,7 +90,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    fn add_image(&self, store: &Store, record: &mut Record) -> Result<(), Error> {
+    pub(super) fn add_image(&self, store: &Store, record: &mut Record) -> Result<(), Error> {
         let here = pull::here(store, &record.image, &self.plan.platform.parse()?)?;
         let fetch = || {
             let manifest = self.bring(store, &record.image, None)?;

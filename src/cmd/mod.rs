@@ -34,6 +34,7 @@ mod save;
 mod stop;
 mod tag;
 mod trust;
+mod update;
 mod verify;
 
 use std::cell::RefCell;
@@ -63,6 +64,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Rm(args) => rm::run(ui, &dirs()?, &args),
         Verb::Stop(args) => stop::run(ui, &dirs()?, &args),
         Verb::Diff(args) => diff::run(ui, &dirs()?, &args),
+        Verb::Update(args) => update::run(ui, &dirs()?, args),
         Verb::Commit(args) => commit::run(ui, &dirs()?, &args),
         Verb::Inspect(args) => inspect::run(ui, &dirs()?, &args),
         Verb::Plan(args) => plan::run(ui, &dirs()?, args),

@@ -214,7 +214,7 @@ impl Boxes {
 
     /// Whether the owners of the box's files are those of its users (`full` ids).
     pub fn has_many_ids(&self, name: &str) -> Result<bool, Error> {
-        Ok(self.last_start(name)?.as_deref() == Some("full"))
+        Ok(self.last_start(name)?.is_some_and(|word| word.starts_with("full")))
     }
 
     /// Takes the lock of a box that is not running; none while it runs, starts or ends.

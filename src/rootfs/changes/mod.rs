@@ -9,6 +9,7 @@
 
 mod layer;
 mod lower;
+mod rebase;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -24,6 +25,7 @@ use crate::sys;
 use crate::sys::fd::Xattr;
 
 pub use layer::{Packing, write_layer};
+pub use rebase::{conflicts, drop_copies};
 pub use walk::walk;
 
 /// The owner a box of one id would have given a file: `UID:GID`, -1 for what it was.

@@ -23,9 +23,17 @@ const MAX_ACCOUNTS: usize = 1 << 20;
 pub(super) type Taker<'t> =
     dyn FnMut(&Change<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + 't;
 
+/// Who is told of a copy of the image's, by its folder and name.
+pub(super) type Same<'s> = dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), sys::Error> + 's;
+
 /// Calls `take` for every change, in order of path. A folder that is itself as it was comes as [`What::Kept`], when
 /// something in it is changed. A box may run meanwhile: what vanishes is passed over.
 pub fn walk(files: &Files<'_>, take: &mut Taker<'_>) -> Result<(), Error> {
+    walk_all(files, take, &mut |_, _| Ok(()))
+}
+
+/// As [`walk`]; `same` is told of what lies in the upper and is as in the image all the same, folders apart.
+pub(super) fn walk_all(files: &Files<'_>, take: &mut Taker<'_>, same: &mut Same<'_>) -> Result<(), Error> {
     let upper = std::fs::File::open(files.upper).map_err(|error| Error::Call {
         path: Vec::new(),
         source: sys::Error {
@@ -34,7 +42,7 @@ pub fn walk(files: &Files<'_>, take: &mut Taker<'_>) -> Result<(), Error> {
             errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
         },
     })?;
-    let mut walk = Walk { files, take, path: Vec::new(), frames: Vec::new() };
+    let mut walk = Walk { files, take, same, path: Vec::new(), frames: Vec::new() };
     let lowers = lower::roots(files.lowers).map_err(|source| walk.failed(source))?;
     let root = Frame::new(upper.into(), lowers, files.whole).map_err(|source| walk.failed(source))?;
     walk.frames.push(root);
@@ -54,9 +62,10 @@ pub fn walk(files: &Files<'_>, take: &mut Taker<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-struct Walk<'a, 't, 'u> {
+struct Walk<'a, 't, 'u, 's> {
     files: &'a Files<'a>,
     take: &'t mut Taker<'u>,
+    same: &'t mut Same<'s>,
     path: Vec<u8>,
     frames: Vec<Frame>,
 }
@@ -102,7 +111,7 @@ impl Frame {
     }
 }
 
-impl Walk<'_, '_, '_> {
+impl Walk<'_, '_, '_, '_> {
     fn failed(&self, source: sys::Error) -> Error {
         Error::Call { path: self.path.clone(), source }
     }
@@ -207,7 +216,7 @@ impl Walk<'_, '_, '_> {
         {
             let same = is_same(&entry, their_folder, found).map_err(|source| self.failed(source))?;
             if same && stat.st_nlink == 1 {
-                return Ok(());
+                return (self.same)(folder, name).map_err(|source| self.failed(source));
             }
         }
         if let Some(lines) = self.account_lines() {
@@ -218,7 +227,7 @@ impl Walk<'_, '_, '_> {
                 if Some(&without) == theirs.as_ref()
                     && same_kind.is_some_and(|(.., found)| found.st_mode == stat.st_mode)
                 {
-                    return Ok(());
+                    return (self.same)(folder, name).map_err(|source| self.failed(source));
                 }
                 entry.content = Some(without);
             }

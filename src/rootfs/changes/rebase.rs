@@ -1,0 +1,174 @@
+//! Whether a box's own files can lie over other layers than those they were made over.
+//!
+//! They can where the two images agree at every path that the box has made its own: then nothing of the new image is
+//! hidden that the box did not mean to hide.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::fcntl::OFlag;
+
+use super::lower::{self, Found, Stack, kind};
+use super::walk::{walk, walk_all};
+use super::{Error, Files, Lower, What};
+use crate::sys;
+use crate::sys::fd;
+
+/// Calls `take` with each path of the box's own at which the layers `other` differ from those it was made over.
+pub fn conflicts(
+    files: &Files<'_>,
+    other: &[Lower],
+    take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> Result<(), Error> {
+    let failed = |path: &[u8]| {
+        let path = path.to_vec();
+        move |source| Error::Call { path, source }
+    };
+    let before = Image { lowers: files.lowers, roots: lower::roots(files.lowers).map_err(failed(b""))? };
+    let after = Image { lowers: other, roots: lower::roots(other).map_err(failed(b""))? };
+    walk(files, &mut |change| {
+        if change.what == What::Kept {
+            return Ok(());
+        }
+        let agree = before.find(change.path).and_then(|old| {
+            let new = after.find(change.path)?;
+            match (change.what, &old, &new) {
+                // what is new in a folder of the box's own only joins it
+                (What::Added, Found::Nothing, Found::Folder(_)) => {
+                    Ok(change.entry.is_some_and(|entry| kind(&entry.stat) == libc::S_IFDIR))
+                }
+                // a folder with other attributes shows what is in it
+                (What::Changed, Found::Folder(_), Found::Folder(_)) => {
+                    Ok(before.looks(change.path, &old)? == after.looks(change.path, &new)?)
+                }
+                _ => same(&before, &after, change.path, &old, &new),
+            }
+        });
+        if !agree.map_err(failed(change.path))? {
+            take(change.path)?;
+        }
+        Ok(())
+    })
+}
+
+/// Removes from the box's own files what is as in the image, so that another image's shows.
+pub fn drop_copies(files: &Files<'_>) -> Result<(), Error> {
+    walk_all(files, &mut |_| Ok(()), &mut |folder, name| fd::unlinkat(folder, name))
+}
+
+/// The layers of one image.
+struct Image<'a> {
+    lowers: &'a [Lower],
+    roots: Stack,
+}
+
+/// What can be seen of a path without looking into it: kind and mode, owner, attributes.
+type Looks = (u32, (u32, u32), Vec<fd::Xattr>);
+
+impl Image<'_> {
+    fn find(&self, path: &[u8]) -> Result<Found, sys::Error> {
+        let mut names = path.split(|byte| *byte == b'/').peekable();
+        let mut folders: Option<Stack> = None;
+        while let Some(name) = names.next() {
+            match lower::find(folders.as_ref().unwrap_or(&self.roots), name)? {
+                Found::Folder(stack) => folders = Some(stack),
+                found if names.peek().is_none() => return Ok(found),
+                _ => return Ok(Found::Nothing),
+            }
+        }
+        Ok(folders.map_or(Found::Nothing, Found::Folder))
+    }
+
+    fn looks(&self, path: &[u8], found: &Found) -> Result<Option<Looks>, sys::Error> {
+        let owner = |place: usize| self.lowers[place].owners.get(path).copied().unwrap_or_default();
+        Ok(match found {
+            Found::Nothing => None,
+            Found::Folder(stack) => match stack.first() {
+                Some((place, folder)) => {
+                    let mode = fd::mode(folder.as_fd())? | libc::S_IFDIR;
+                    Some((mode, owner(*place), own(fd::xattrs(folder.as_fd())?)))
+                }
+                None => None,
+            },
+            Found::Other(place, folder, stat) => {
+                let xattrs = match open(folder.as_fd(), path, stat)? {
+                    Some(file) => own(fd::xattrs(file.as_fd())?),
+                    None => Vec::new(),
+                };
+                Some((stat.st_mode, owner(*place), xattrs))
+            }
+        })
+    }
+}
+
+/// Whether both images have the same at a path, with all that is below it.
+fn same(
+    before: &Image<'_>,
+    after: &Image<'_>,
+    path: &[u8],
+    old: &Found,
+    new: &Found,
+) -> Result<bool, sys::Error> {
+    if let (Found::Other(.., a), Found::Other(.., b)) = (old, new)
+        && (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+    {
+        return Ok(true);
+    }
+    if before.looks(path, old)? != after.looks(path, new)? {
+        return Ok(false);
+    }
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    match (old, new) {
+        (Found::Folder(a), Found::Folder(b)) => {
+            let names = lower::names(a)?;
+            if names != lower::names(b)? {
+                return Ok(false);
+            }
+            for name in names {
+                let path = [path, b"/", &name].concat();
+                if !same(before, after, &path, &lower::find(a, &name)?, &lower::find(b, &name)?)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        (Found::Other(_, a, found), Found::Other(_, b, other)) => match kind(found) {
+            libc::S_IFLNK => Ok(fd::readlinkat(a.as_fd(), name)? == fd::readlinkat(b.as_fd(), name)?),
+            libc::S_IFREG => {
+                let files = (open(a.as_fd(), name, found)?, open(b.as_fd(), name, other)?);
+                let (Some(a), Some(b)) = files else { return Ok(false) };
+                Ok(found.st_size == other.st_size && is_equal(a, b).unwrap_or(false))
+            }
+            _ => Ok(found.st_rdev == other.st_rdev),
+        },
+        _ => Ok(true),
+    }
+}
+
+/// A regular file of a layer, by the last name of `path`.
+fn open(folder: BorrowedFd<'_>, path: &[u8], stat: &libc::stat) -> Result<Option<File>, sys::Error> {
+    if kind(stat) != libc::S_IFREG {
+        return Ok(None);
+    }
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    fd::openat(folder, name, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0).map(|file| Some(file.into()))
+}
+
+fn own(mut xattrs: Vec<fd::Xattr>) -> Vec<fd::Xattr> {
+    xattrs.retain(|(name, _)| !crate::rootfs::driver::upper::is_private(name));
+    xattrs
+}
+
+fn is_equal(mut a: File, mut b: File) -> std::io::Result<bool> {
+    let (mut one, mut other) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        let count = a.read(&mut one)?;
+        if count == 0 {
+            return Ok(b.read(&mut other[..1])? == 0);
+        }
+        if b.read_exact(&mut other[..count]).is_err() || one[..count] != other[..count] {
+            return Ok(false);
+        }
+    }
+}
