@@ -92,6 +92,54 @@ fn images_are_listed_and_removed() {
 }
 
 #[test]
+fn more_layers_than_the_kernel_takes() {
+    needs!(boxes, images);
+    let test = Test::new();
+    let mut image = Image::busybox().layer(
+        "d 755 srv/opaque\nf 644 srv/opaque/old x\nf 644 srv/gone x\nf 644 srv/late x\nf 644 srv/last 0\nd 1777 srv/open",
+        Packing::Gzip,
+    );
+    for number in 0..600 {
+        let more = match number {
+            // within what is merged, and above it
+            50 => {
+                "\nf 644 srv/.wh.gone \nd 755 srv/opaque\nf 644 srv/opaque/.wh..wh..opq \nf 644 srv/opaque/new x"
+            }
+            550 => "\nf 644 srv/.wh.late ",
+            _ => "",
+        };
+        image = image
+            .layer(&format!("f 644 srv/{number} {number}\nf 644 srv/last {number}{more}"), Packing::Gzip);
+    }
+    let built = image.build();
+    let reference = Registry::open().push_built("many:1", &built);
+    let run = |script: &str| {
+        test.devbox(["run", "--image", &reference, "--name", "many", "--", "sh", "-c", script])
+    };
+    let look = "cat srv/last; ls srv | grep -c [0-9]; ls -A srv/opaque; ls srv | grep [a-z]; stat -c %a srv/open; cat srv/77";
+    let first = run(&format!("cd /; {look}; echo own >srv/77")).output().ok();
+    first.prints("599600\nnew\nlast\nopaque\nopen\n1777\n77").says(&["the lowest 103 are merged"]);
+    let again = run("cat /srv/77").output().ok().prints("own");
+    assert!(!again.stderr.contains("merged"), "{again}");
+
+    // the image stays what it was, and so does what is said of it
+    let path = test.path("out.tar").display().to_string();
+    test.devbox(["save", &reference, "-o", &path]).output().ok().prints(&digest(&built.manifest));
+    test.devbox(["verify"]).output().ok();
+    run("cat /srv/77").output().ok().prints("own");
+    let sizes = test.devbox(["df", "--format", "json"]).output().ok().json();
+    let image = &sizes["images"][0];
+    assert_eq!((&image["shared"], &sizes["unused-layers"]["count"]), (&json!(0), &json!(0)), "{sizes}");
+    let stacks = || fs::read_dir(test.path("data/devbox/store/stacks/sha256")).unwrap().count();
+    assert_eq!(stacks(), 1);
+    test.devbox(["prune", "--all"]).output().ok();
+    assert_eq!(stacks(), 1, "a box stands on it");
+    test.devbox(["rm", "many"]).output().ok();
+    let pruned = test.devbox(["prune", "--all", "--format", "json"]).output().ok().json();
+    assert_eq!((stacks(), pruned["stacks"].as_array().map(Vec::len)), (0, Some(1)), "{pruned}");
+}
+
+#[test]
 fn a_digest_behind_a_name_means_the_image() {
     needs!(images);
     let test = Test::new();

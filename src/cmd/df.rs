@@ -75,11 +75,13 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ListArgs) -> Result<ExitCode, Err
     let store = Store::open(&dirs.store())?;
     // a removal in the middle would make the sums wrong
     let hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
-    let layers: BTreeMap<Digest, Usage> = store
-        .layers()?
-        .into_iter()
-        .map(|layer| Ok((layer, store.layer_usage(&layer)?)))
-        .collect::<Result<_, Error>>()?;
+    let mut layers = BTreeMap::new();
+    for layer in store.layers()? {
+        layers.insert(layer, store.layer_usage(&layer)?);
+    }
+    for stack in store.stacks()?.into_keys() {
+        layers.insert(stack, store.stack_usage(&stack)?);
+    }
     let (images, unused_layers) = images(&store, &layers)?;
     let report = Report {
         boxes: boxes(dirs, &images, &layers)?,
@@ -108,11 +110,17 @@ fn total<'a>(layers: &BTreeMap<Digest, Usage>, of: impl Iterator<Item = &'a Dige
 
 fn images(store: &Store, layers: &BTreeMap<Digest, Usage>) -> Result<(Vec<ImageLine>, Counted), Error> {
     let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
+    let stacks = store.stacks()?;
     let mut found = Vec::new();
     for entry in store.images()? {
         let mut of = store.image(&entry.manifest_digest)?.map(|image| image.layers).unwrap_or_default();
         of.sort_unstable();
         of.dedup();
+        // merged layers belong to whoever has all of them
+        let has = |layers: &Vec<Digest>| layers.iter().all(|layer| of.binary_search(layer).is_ok());
+        let stacks: Vec<Digest> =
+            stacks.iter().filter(|(_, layers)| layers.as_ref().is_some_and(has)).map(|(id, _)| *id).collect();
+        of.extend(stacks);
         for layer in &of {
             *users.entry(*layer).or_default() += 1;
         }

@@ -1,6 +1,5 @@
 //! What a box stands on: its record, its image and its layers, each made or fetched when it is missing.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -19,12 +18,34 @@ use crate::rootfs::lookup::Merged;
 use crate::rootfs::{self, ForeignOwner};
 use crate::session::boxes::Defaults;
 use crate::session::{Boxes, Record};
-use crate::store::Store;
+use crate::store::{Holder, Lower, Stacking, Store};
+use crate::ui::Ui;
 
 /// A box to start, and its lock when this devbox just made it.
 pub(super) struct Made {
     pub(super) record: Record,
     pub(super) lock: Option<OwnedFd>,
+}
+
+/// Tells why a start takes longer.
+struct Merging<'a> {
+    ui: &'a Ui,
+    name: &'a str,
+    merged: bool,
+}
+
+impl Stacking for Merging<'_> {
+    fn waiting(&mut self, holder: Holder) {
+        self.ui.note(&format!("waiting for {holder}"));
+    }
+
+    fn merging(&mut self, layers: usize) {
+        self.merged = true;
+        let name = self.name;
+        self.ui.note(&format!(
+            "box `{name}` has more layers than the kernel takes; the lowest {layers} are merged, once"
+        ));
+    }
 }
 
 impl Opening<'_> {
@@ -142,10 +163,17 @@ impl Opening<'_> {
                 return Err(Error::OtherImageNow { name, image });
             }
         }
-        // An overlay takes no folder twice, and all of a layer is in the topmost of its kind.
-        let mut seen = BTreeSet::new();
-        let once = record.layers.iter().rev().filter(|layer| seen.insert(**layer));
-        Ok(once.map(|layer| store.layer_tree(layer)).collect())
+        Ok(self.stacked(&store, record)?.iter().map(Lower::tree).collect())
+    }
+
+    /// The box's layers, all here, as an overlay takes them.
+    fn stacked(&self, store: &Store, record: &Record) -> Result<Vec<Lower>, Error> {
+        let mut told = Merging { ui: self.ui, name: &record.name, merged: false };
+        let lowers = store.lowers(&record.layers, rootfs::MOST_LAYERS, &mut told)?;
+        if told.merged {
+            super::sync_later(store)?;
+        }
+        Ok(lowers)
     }
 
     /// Brings the plan's image, called `name`, into the store; of a registry the one of this `digest`.
@@ -171,17 +199,16 @@ impl Opening<'_> {
     /// Entries that belong to others than root, as the topmost layer that has them says.
     pub(super) fn owners(&self, record: &Record) -> Result<Vec<ForeignOwner>, Error> {
         let store = Store::open(&self.dirs.store())?;
-        let top_down = || record.layers.iter().rev();
+        let lowers = self.stacked(&store, record)?;
         let failed = |path: PathBuf| {
             move |errno| rootfs::Error::File { what: "look into", path, source: io::Error::from(errno) }
         };
-        let merged = Merged::open(top_down().map(|layer| store.layer_tree(layer)))
-            .map_err(failed(self.dirs.store().join("layers")))?;
+        let merged = Merged::open(lowers.iter().map(Lower::tree)).map_err(failed(self.dirs.store()))?;
         let mut owners = Vec::new();
-        for (depth, layer) in top_down().enumerate() {
-            for owner in store.foreign_owners(layer)? {
+        for (depth, lower) in lowers.iter().enumerate() {
+            for owner in lower.foreign_owners()? {
                 let covered = merged.is_covered(depth, &owner.path);
-                if !covered.map_err(failed(store.layer_tree(layer).join(&owner.path)))? {
+                if !covered.map_err(failed(lower.tree().join(&owner.path)))? {
                     owners.push(ForeignOwner {
                         path: PathBuf::from("/").join(&owner.path),
                         uid: owner.uid,

@@ -19,6 +19,7 @@ struct Pruned {
     references: Vec<String>,
     images: Vec<Digest>,
     layers: Vec<Digest>,
+    stacks: Vec<Digest>,
     leftovers: usize,
     bytes: u64,
 }
@@ -38,9 +39,9 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PruneArgs) -> Result<ExitCode, Er
     drop(alone);
     match args.format {
         Format::Json => {
-            let Removed { references, images, layers, leftovers, bytes } = removed;
+            let Removed { references, images, layers, stacks, leftovers, bytes } = removed;
             let dry_run = args.dry_run;
-            ui.json(&Pruned { dry_run, references, images, layers, leftovers, bytes })?;
+            ui.json(&Pruned { dry_run, references, images, layers, stacks, leftovers, bytes })?;
         }
         Format::Table => {
             removed.references.iter().try_for_each(|reference| ui.line(reference))?;
@@ -52,11 +53,12 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PruneArgs) -> Result<ExitCode, Er
 }
 
 fn summary(removed: &Removed, dry_run: bool) -> String {
-    let Removed { references, images, layers, leftovers, bytes } = removed;
+    let Removed { references, images, layers, stacks, leftovers, bytes } = removed;
     let parts: Vec<String> = [
         (references.len(), "name"),
         (images.len(), "image"),
         (layers.len(), "layer"),
+        (stacks.len(), "stack of merged layers"),
         (*leftovers, "leftover"),
     ]
     .into_iter()

@@ -64,6 +64,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &VerifyArgs) -> Result<ExitCode, E
     let store = Store::open(&dirs.store())?;
     let (records, users, layers) = survey(ui, dirs, &store, &args.references)?;
     let damaged = look(ui, &store, &layers)?;
+    drop_stacks(ui, dirs, &store)?;
     let mut report = Report {
         sound: damaged.is_empty() && records.is_empty(),
         layers: damaged.into_iter().map(|(digest, damage)| line(&store, &users, digest, damage)).collect(),
@@ -149,6 +150,21 @@ fn look(ui: &Ui, store: &Store, layers: &[Digest]) -> Result<Vec<(Digest, Vec<Da
     let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     found.sort_by_key(|(layer, _)| *layer);
     Ok(found)
+}
+
+/// Merged layers have no digest to be held against. Of layers that are whole they are soon made again, at the next
+/// start of a box that needs them.
+fn drop_stacks(ui: &Ui, dirs: &Dirs, store: &Store) -> Result<(), Error> {
+    let _hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
+    let boxes = Boxes::new(dirs);
+    for (stack, layers) in store.stacks()? {
+        let Some(layer) = layers.and_then(|layers| layers.first().copied()) else { continue };
+        match free(&boxes, &layer) {
+            Ok(_locks) => store.drop_stack(&stack)?,
+            Err(why) => ui.detail(&format!("the layers merged as {} stay: {why}", stack.short())),
+        }
+    }
+    Ok(())
 }
 
 fn line(store: &Store, users: &Users, digest: Digest, damage: Vec<Damage>) -> LayerLine {

@@ -15,8 +15,8 @@ use super::platform::Platform;
 
 /// Largest manifest or index, in bytes: the limit the distribution specification asks registries to hold.
 pub const MAX_SIZE: usize = 4 << 20;
-/// Most layers of an image; overlayfs takes 500 lowers.
-pub const MAX_LAYERS: usize = 500;
+/// Most layers of an image. Tools that build images end at 127; overlayfs takes 500, and more are merged.
+pub const MAX_LAYERS: usize = 4096;
 
 /// What points to a blob or manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,6 +19,8 @@ use crate::mount::{Driver, Op, Root, c_path};
 use crate::plan::{Image, Plan};
 use crate::userns;
 
+pub use driver::MOST_LAYERS;
+
 /// Folder of `sudo`, `su` and `doas` in a box with one id; belongs first into PATH.
 pub const SHIMS: &str = "/run/devbox/bin";
 /// apt's settings for a root of one id; for the variable of the same name (apt.conf(5)).
@@ -112,9 +114,6 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// More layers than an overlay can have.
-    #[error("the image has {0} layers, and an overlay can have 500")]
-    TooManyLayers(usize),
     /// The driver `fuse` without its program.
     #[error("the driver `fuse` needs fuse-overlayfs, which is not in PATH")]
     NoFuseOverlayfs,
@@ -145,7 +144,6 @@ impl Error {
                 "make it (`mkdir -p {}`), or set `optional = true` in its `[[mounts]]`",
                 path.display()
             )),
-            Self::TooManyLayers(_) => Some("build the image with fewer layers, or squash it".into()),
             Self::NoFolder(_) => Some("`dir:` wants the folder of a root file system".into()),
             Self::Unfit { .. } => Some("a copy elsewhere, or an image packed from it, can be one".into()),
             Self::Colon(_) => Some("`--driver overlay` and `--driver copy` take any; XDG_DATA_HOME names another place".into()),

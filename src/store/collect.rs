@@ -36,6 +36,8 @@ pub struct Removed {
     pub images: Vec<Digest>,
     /// Layers dropped.
     pub layers: Vec<Digest>,
+    /// Merged layers dropped, by chain id.
+    pub stacks: Vec<Digest>,
     /// Half-made things dropped: what interrupted commands left.
     pub leftovers: usize,
     /// Bytes of the disk that came free.
@@ -141,6 +143,12 @@ impl Alone<'_> {
                 removed.layers.push(layer);
             }
         }
+        for (stack, layers) in store.stacks()? {
+            if layers.is_none_or(|layers| layers.iter().any(|layer| !needed.contains(layer))) {
+                usage.add_layer(&store.stack_folder(&stack))?;
+                removed.stacks.push(stack);
+            }
+        }
         let staging = store.staging();
         for entry in fs::read_dir(&staging).at("read", &staging)? {
             usage.add(&entry.at("read", &staging)?.path())?;
@@ -154,6 +162,9 @@ impl Alone<'_> {
     fn carry_out(&self, removed: &Removed) -> Result<(), Error> {
         for manifest in &removed.images {
             record::remove(&self.store.image_path(manifest))?;
+        }
+        for stack in &removed.stacks {
+            self.store.drop_stack(stack)?;
         }
         for layer in &removed.layers {
             self.store.drop_layer(layer)?;

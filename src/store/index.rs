@@ -156,7 +156,8 @@ pub(super) fn read(path: &Path, aside: &mut dyn FnMut(&[u8], &[u8])) -> Result<(
     Ok((owners, count))
 }
 
-fn forget_below(entries: &mut BTreeMap<Vec<u8>, Line>, name: &[u8]) {
+/// Removes all paths below `name`.
+pub(super) fn forget_below<T>(entries: &mut BTreeMap<Vec<u8>, T>, name: &[u8]) {
     let first = [name, b"/"].concat();
     let end = [name, b"0"].concat(); // the byte after `/`
     let below: Vec<Vec<u8>> = entries

@@ -159,27 +159,32 @@ impl Store {
         former.map_or(Ok(()), |former| remove_tree(&former))
     }
 
-    /// Writes all layers of this boot through to the disk and marks them durable; gives how many there were.
+    /// Writes all layers and stacks of this boot through to the disk and marks them durable; gives how many there were.
     ///
     /// May take long on a busy disk, so it belongs where no one waits.
     pub fn sync(&self) -> Result<usize, Error> {
         // one in doubt stays so: what it lost in an earlier boot no write brings back
-        let mark = |layer: &Digest| self.layer_folder(layer).join("durable");
-        let of_this_boot = |layer: &Digest| self.has_layer(layer) && !mark(layer).exists();
+        let layers = self.layers()?.into_iter().filter(|layer| self.has_layer(layer));
+        let stacks = self.stacks()?.into_keys().filter(|id| self.has_stack(id));
+        let here =
+            layers.map(|layer| self.layer_folder(&layer)).chain(stacks.map(|id| self.stack_folder(&id)));
         let mut folders = Vec::new();
-        for layer in self.layers()?.into_iter().filter(of_this_boot) {
+        for path in here.filter(|folder| !folder.join("durable").exists()) {
             // by handle: one that is replaced meanwhile has files we know nothing of
-            match File::open(self.layer_folder(&layer)) {
+            match File::open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                folder => folders.push((layer, folder.at("open", &self.layer_folder(&layer))?)),
+                folder => {
+                    let folder = folder.at("open", &path)?;
+                    folders.push((path, folder));
+                }
             }
         }
         if let Some((_, folder)) = folders.first() {
             sys::fd::syncfs(folder).at("write", &self.root)?;
         }
-        for (layer, folder) in &folders {
+        for (path, folder) in &folders {
             let flags = OFlag::O_WRONLY | OFlag::O_CREAT;
-            sys::fd::openat(folder.as_fd(), b"durable", flags, 0o600).at("make", &mark(layer))?;
+            sys::fd::openat(folder.as_fd(), b"durable", flags, 0o600).at("make", &path.join("durable"))?;
         }
         Ok(folders.len())
     }
@@ -215,8 +220,9 @@ impl Store {
         self.set_aside(diff_id)?.map_or(Ok(()), |aside| remove_tree(&aside))
     }
 
-    /// Takes the layer's name away; where its files are now, if there were any.
+    /// Takes the layer's name away; where its files are now, if there were any. What was merged of it goes first.
     fn set_aside(&self, diff_id: &Digest) -> Result<Option<PathBuf>, Error> {
+        self.drop_stacks_of(diff_id)?;
         let folder = self.layer_folder(diff_id);
         let aside = self.staging().join(format!("{}.old", diff_id.hex()));
         remove_tree(&aside)?;
@@ -226,7 +232,7 @@ impl Store {
         }
     }
 
-    fn this_boot(&self) -> Result<String, Error> {
+    pub(super) fn this_boot(&self) -> Result<String, Error> {
         self.boot_id().cloned().ok_or_else(|| Error::File {
             action: "read",
             path: BOOT_ID.into(),
@@ -234,7 +240,7 @@ impl Store {
         })
     }
 
-    fn boot_id(&self) -> Option<&String> {
+    pub(super) fn boot_id(&self) -> Option<&String> {
         let read = || fs::read_to_string(BOOT_ID).ok().map(|text| text.trim().to_owned());
         self.boot_id.get_or_init(read).as_ref()
     }
@@ -244,15 +250,15 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A folder in staging, removed unless it was published.
 #[derive(Debug)]
-struct Draft {
-    path: PathBuf,
+pub(super) struct Draft {
+    pub(super) path: PathBuf,
     folder: OwnedFd,
-    published: bool,
+    pub(super) published: bool,
 }
 
 impl Draft {
     /// Makes the folder, in place of what an interrupted command left there.
-    fn create(path: PathBuf) -> Result<Self, Error> {
+    pub(super) fn create(path: PathBuf) -> Result<Self, Error> {
         remove_tree(&path)?;
         fs::DirBuilder::new().mode(0o700).create(&path).at("make", &path)?;
         let folder = File::open(&path).at("open", &path)?.into();

@@ -11,6 +11,7 @@
 //!     replaced/               contents of entries that later ones of the layer replaced; hardly ever there
 //!     meta                    what the unpacking counted, and the boot it happened in
 //!     durable                 present once the layer is known to be on the disk
+//!   stacks/sha256/<chain_id>/ layers merged, where an overlay would take no more of them; see `stack`
 //!   images/sha256/<manifest>  manifest, configuration, layers, where it came from
 //!   refs/<reference>          the manifest digest a reference stands for: with the boxes, the roots of what is kept
 //!   staging/                  everything half-made, locked while in use, swept later
@@ -46,8 +47,10 @@ mod limits;
 #[cfg(test)]
 pub(crate) mod listing;
 mod lock;
+mod merge;
 mod record;
 mod spool;
+mod stack;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -66,6 +69,7 @@ pub use index::Owner;
 pub use layer::{LayerLock, Meta, Staged};
 pub use layer_tar::LayerTar;
 pub use lock::Holder;
+pub use stack::{Lower, Stacking};
 pub use survey::DamagedRecord;
 pub use tree::remove_tree;
 pub use unpack::{Seen, Tally};

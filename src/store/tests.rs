@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::listing::layer;
-use super::{Error, Hold, Image, InUse, Removed, Store, Target};
+use super::{Error, Hold, Holder, Image, InUse, Lower, Removed, Stacking, Store, Target};
 use crate::oci::digest::Digest;
 
 fn store(place: &tempfile::TempDir) -> Store {
@@ -327,4 +327,137 @@ fn two_pulls_of_one_layer_unpack_it_once() {
     assert_eq!(unpacked, 1);
     assert_eq!(fs::read_dir(store.staging()).unwrap().count(), 0, "the lock file goes with the lock");
     assert!(Path::new(&store.layer_tree(&diff_id)).join("a").exists());
+}
+
+/// Says how many layers were merged.
+#[derive(Default)]
+struct Told(Vec<usize>);
+
+impl Stacking for Told {
+    fn waiting(&mut self, holder: Holder) {
+        panic!("waited for {holder}");
+    }
+
+    fn merging(&mut self, layers: usize) {
+        self.0.push(layers);
+    }
+}
+
+/// What a tree looks like, file by file, with its folders' modes, times and attributes.
+fn look(tree: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut todo = vec![tree.to_owned()];
+    while let Some(path) = todo.pop() {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let name = path.strip_prefix(tree).unwrap().display().to_string();
+        if meta.is_dir() {
+            let mode = meta.mode() & 0o7777;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+            let folder = fs::File::open(&path).unwrap();
+            let xattrs = crate::sys::fd::xattrs(std::os::fd::AsFd::as_fd(&folder)).unwrap();
+            let xattrs: Vec<_> = xattrs.iter().map(|(name, _)| name.escape_ascii().to_string()).collect();
+            found.push(
+                format!("d {mode:o} {name} {} {}", meta.mtime(), xattrs.join(",")).trim_end().to_owned(),
+            );
+            todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        } else if meta.is_symlink() {
+            found.push(format!("l {name} {}", fs::read_link(&path).unwrap().display()));
+        } else {
+            found.push(format!("f {:o} {name} {}", meta.mode() & 0o7777, fs::read_to_string(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn more_layers_than_an_overlay_takes() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(&place);
+    let layers: Vec<Digest> = [
+        "d 755 a | mtime=7 user.old=x\nf 640 a/one 1 | uid=1 gid=2\nf 644 a/two 1\nd 700 gone | uid=3\nf 644 gone/x 1 | uid=3\n\
+         d 755 opaque\nf 644 opaque/below 1 | uid=3\nf 644 file 1\nl link a\nd 755 kind\nf 644 kind/below 1 | uid=3\nf 600 hard 1",
+        "f 644 a/.wh.two \nf 644 .wh.gone \nd 755 opaque\nf 644 opaque/.wh..wh..opq \nf 644 opaque/new 2\nf 4755 file 2 | gid=5\n\
+         d 755 link\nf 644 link/in 2\nf 644 kind 2",
+        "d 750 a | mtime=9 user.new=x\nf 644 a/three 3\nd 0 shut | uid=8\nf 0 shut/in 3\nh hard2 a/three\nd 755 gone",
+        "f 644 top 4\nf 644 a/one top | uid=9",
+    ]
+    .map(|listing| add_layer(&store, listing))
+    .into();
+    add_image(&store, "a:1", &layers);
+    let mut told = Told::default();
+    let all = store.lowers(&layers, 4, &mut told).unwrap();
+    let trees: Vec<_> = layers.iter().rev().map(|layer| store.layer_tree(layer)).collect();
+    assert_eq!(all.iter().map(Lower::tree).collect::<Vec<_>>(), trees, "as many as there may be");
+    assert!(told.0.is_empty());
+
+    let two = store.lowers(&layers, 2, &mut told).unwrap();
+    assert_eq!((two.len(), &told.0), (2, &vec![3]));
+    assert_eq!(two[0].tree(), trees[0]);
+    let merged = two[1].tree();
+    fs::set_permissions(merged.join("shut"), fs::Permissions::from_mode(0o700)).unwrap();
+    let shut = fs::symlink_metadata(merged.join("shut/in")).unwrap();
+    assert_eq!((shut.mode() & 0o7777, shut.len()), (0, 1));
+    fs::set_permissions(merged.join("shut/in"), fs::Permissions::from_mode(0o400)).unwrap();
+    assert_eq!(
+        look(&merged),
+        [
+            "d 700 shut 0",
+            "d 750 a 9 user.new",
+            "d 755  0",
+            "d 755 gone 0",
+            "d 755 link 0",
+            "d 755 opaque 0",
+            "f 400 shut/in 3",
+            "f 4755 file 2",
+            "f 600 hard 1",
+            "f 640 a/one 1",
+            "f 644 a/three 3",
+            "f 644 hard2 3",
+            "f 644 kind 2",
+            "f 644 link/in 2",
+            "f 644 opaque/new 2",
+        ]
+    );
+    fs::set_permissions(merged.join("shut/in"), fs::Permissions::from_mode(0o0)).unwrap();
+    let inode = |path: &Path| fs::symlink_metadata(path).unwrap().ino();
+    assert_eq!(
+        inode(&merged.join("file")),
+        inode(&store.layer_tree(&layers[1]).join("file")),
+        "nothing is copied"
+    );
+    assert_eq!(inode(&merged.join("hard2")), inode(&merged.join("a/three")));
+    let owners: Vec<_> = two[1].foreign_owners().unwrap();
+    let owners: Vec<_> = owners.iter().map(|it| (it.path.to_str().unwrap(), it.uid, it.gid)).collect();
+    assert_eq!(owners, [("a/one", 1, 2), ("file", 0, 5), ("shut", 8, 0)]);
+
+    // once is enough, until it is not on the disk in time
+    assert_eq!(store.lowers(&layers, 2, &mut told).unwrap(), two);
+    assert_eq!(told.0.len(), 1);
+    let (stack, of) = store.stacks().unwrap().pop_first().unwrap();
+    assert_eq!(of.unwrap(), layers[..3]);
+    let meta = store.stack_folder(&stack).join("meta");
+    let text = fs::read_to_string(&meta).unwrap();
+    let of_before = text.replace(store.boot_id().unwrap(), "before");
+    fs::write(&meta, &of_before).unwrap();
+    store.lowers(&layers, 2, &mut told).unwrap();
+    assert_eq!(told.0.len(), 2);
+    store.sync().unwrap();
+    fs::write(&meta, &of_before).unwrap();
+    store.lowers(&layers, 2, &mut told).unwrap();
+    assert_eq!(told.0.len(), 2, "it is on the disk");
+
+    // it goes when one of its layers is made anew, and with the last image
+    let (used, here) = (store.stack_usage(&stack).unwrap(), |store: &Store| store.stacks().unwrap().len());
+    assert!(used.bytes() > used.freed(), "its files are its layers'");
+    store.drop_layer(&layers[1]).unwrap();
+    assert_eq!(here(&store), 0);
+    add_layer(&store, "f 644 other x");
+    let removed = store.alone(&mut |_| {}).unwrap().collect(&InUse::default()).unwrap();
+    assert!(removed.stacks.is_empty());
+    store.lowers(&[layers[0], layers[2], layers[3]], 2, &mut told).unwrap();
+    let removed = remove(&store, &Target::Reference("a:1".into()), &[]).unwrap();
+    assert_eq!((removed.stacks.len(), here(&store)), (1, 0));
+    assert_eq!(fs::read_dir(store.staging()).unwrap().count(), 0);
 }

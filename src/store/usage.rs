@@ -154,20 +154,21 @@ impl Store {
 
     /// What the store takes as a whole.
     pub fn usage(&self) -> Result<Usage, Error> {
-        let (layers, sums) = (self.root.join("layers"), self.root.join("layers/sha256"));
+        let parts = ["layers", "layers/sha256", "stacks", "stacks/sha256"].map(|part| self.root.join(part));
         let mut usage = Usage::default();
         for entry in fs::read_dir(&self.root).at("read", &self.root)? {
             let path = entry.at("read", &self.root)?.path();
-            if path != layers {
+            if !parts.contains(&path) {
                 usage.add(&path)?;
             }
         }
-        for folder in [&self.root, &layers, &sums] {
+        for folder in parts.iter().filter(|part| part.exists()).chain([&self.root]) {
             usage.count(
                 &fd::stat_at(File::open(folder).at("open", folder)?.as_fd(), b".").at("look at", folder)?,
             );
         }
         self.layers()?.iter().try_for_each(|layer| usage.add_layer(&self.layer_folder(layer)))?;
+        self.stacks()?.keys().try_for_each(|stack| usage.add_layer(&self.stack_folder(stack)))?;
         Ok(usage)
     }
 }

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use super::{Error, Wanted};
 use crate::mount::{Driver, Root};
 
+pub use overlay::MOST as MOST_LAYERS;
+
 /// The root of a box over an image.
 pub(super) fn root(wanted: &Wanted<'_>) -> Result<Root, Error> {
     match wanted.driver {

@@ -13,7 +13,7 @@ use super::{Error, Wanted};
 use crate::mount::{Overlay, Root, c_path};
 
 /// Layers one overlay can have (OVL_MAX_STACK, `fs/overlayfs/params.h`).
-const MOST: usize = 500;
+pub const MOST: usize = 500;
 /// What may be used of the page, less than its 4096 bytes for the options' own names.
 const ROOM: usize = 3900;
 /// Folder of the links, in the box's.
@@ -23,11 +23,8 @@ pub(super) fn root(wanted: &Wanted<'_>) -> Result<Root, Error> {
     overlay(wanted).map(Root::Overlay)
 }
 
-/// The overlay of a box. Makes links in the box's folder when they are needed.
+/// The overlay of a box, of at most [`MOST`] layers. Makes links in the box's folder when they are needed.
 pub(super) fn overlay(wanted: &Wanted<'_>) -> Result<Overlay, Error> {
-    if wanted.lowers.len() > MOST {
-        return Err(Error::TooManyLayers(wanted.lowers.len()));
-    }
     let own = [wanted.folder.join("upper"), wanted.folder.join("work")];
     let base = wanted.lowers.first().and_then(|tree| tree.parent()?.parent()).unwrap_or(Path::new("/"));
     let near: Option<Vec<&Path>> = wanted.lowers.iter().map(|tree| tree.strip_prefix(base).ok()).collect();
