@@ -1,8 +1,8 @@
 //! Registries as users have them: private ones, mirrors, logins, settings of podman's, and networks with faults.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::harness::bad_registry::{Fault, serve};
 use crate::harness::host::works;
 use crate::harness::image::architecture;
-use crate::harness::registry::Registry;
+use crate::harness::registry::{BASIC, Registry};
 use crate::harness::{Image, Outcome, Packing, Pty, Test, tls};
 
 /// The one the private registry knows.
@@ -44,7 +44,7 @@ fn login(test: &Test, address: &str, password: &str) -> Outcome {
 /// The user's and the registry's secrets are nowhere to be seen.
 #[track_caller]
 fn tells_nothing(said: &Outcome) {
-    for secret in [PASSWORD, crate::harness::registry::BASIC, "sesame"] {
+    for secret in [PASSWORD, BASIC, "sesame"] {
         assert!(!said.stderr.contains(secret) && !said.text().contains(secret), "{said}");
     }
 }
@@ -201,6 +201,19 @@ fn credential_helpers_are_asked() {
     for word in ["get", "erase"] {
         assert!(asked.contains(&format!("{word} {address}\n")), "{asked}");
     }
+    // one for all registries; what it does not know is asked of the file all the same
+    test.write("run/containers/auth.json", r#"{"credsStore":"vault"}"#);
+    let given = devbox(&["login", "-u", USER, "--password-stdin", address]).stdin(PASSWORD).output().ok();
+    tells_nothing(&given.says(&["docker-credential-vault"]));
+    tells_nothing(&devbox(&["pull", &reference]).output().ok());
+    devbox(&["logout", address]).output().ok();
+    devbox(&["rmi", &reference]).output().ok();
+    devbox(&["pull", &reference]).output().refused(&["authentication is required"]);
+    let file = format!(r#"{{"credsStore":"vault","auths":{{"{address}":{{"auth":"{BASIC}"}}}}}}"#);
+    test.write("run/containers/auth.json", &file);
+    tells_nothing(&devbox(&["pull", &reference]).output().ok());
+    devbox(&["rmi", &reference]).output().ok();
+    test.write("run/containers/auth.json", &format!(r#"{{"credHelpers":{{"{address}":"vault"}}}}"#));
     let relative = test.devbox(["pull", &reference]).env("PATH", "bin:/usr/bin:/bin").cwd(test.path(""));
     relative.output().refused(&["there is no program `docker-credential-vault`"]);
     // one that is broken is said, and is no reason to stop before the registry says no
@@ -429,5 +442,77 @@ fn proxies_of_the_environment() {
     assert_eq!(*heads.lock().unwrap(), "", "neither what is excepted nor this machine goes through it");
     let said = test.devbox(["pull", "h.invalid/a:1"]).env("HTTPS_PROXY", "http://bob:secret@[").output();
     let said = said.refused(&["HTTPS_PROXY", "not the address of a proxy"]);
+    assert!(!said.stderr.contains("secret"), "{said}");
+}
+
+/// A SOCKS5 proxy (RFC 1928, with the login of RFC 1929) behind which every host is `to`; it writes down whom it was
+/// asked for and by whom.
+fn socks(to: &str) -> (String, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = Arc::new(Mutex::new(String::new()));
+    let (log, to) = (asked.clone(), to.to_owned());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (log, to) = (log.clone(), to.clone());
+            thread::spawn(move || relay(stream, &to, &log));
+        }
+    });
+    (address, asked)
+}
+
+/// One connection through the proxy; an error only means that the client has gone.
+fn relay(mut client: TcpStream, to: &str, log: &Mutex<String>) -> std::io::Result<()> {
+    let counted = |client: &mut TcpStream| {
+        let mut length = [0];
+        client.read_exact(&mut length)?;
+        let mut bytes = vec![0; length[0].into()];
+        client.read_exact(&mut bytes)?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let mut version = [0];
+    client.read_exact(&mut version)?;
+    let methods = counted(&mut client)?;
+    assert!(version == [5] && methods.contains('\x02'), "a login is offered");
+    client.write_all(&[5, 2])?;
+    client.read_exact(&mut version)?;
+    let login = [counted(&mut client)?, counted(&mut client)?].join(":");
+    client.write_all(&[1, 0])?;
+    let mut request = [0; 4];
+    client.read_exact(&mut request)?;
+    assert_eq!(request, [5, 1, 0, 3], "to connect, by name");
+    let host = counted(&mut client)?;
+    let mut port = [0; 2];
+    client.read_exact(&mut port)?;
+    log.lock().unwrap().push_str(&format!("{login} {host}:{}\n", u16::from_be_bytes(port)));
+    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+    let mut registry = TcpStream::connect(to)?;
+    let (mut from, mut back) = (client.try_clone()?, registry.try_clone()?);
+    thread::spawn(move || std::io::copy(&mut from, &mut back).and_then(|_| back.shutdown(Shutdown::Write)));
+    std::io::copy(&mut registry, &mut client)?;
+    client.shutdown(Shutdown::Both)
+}
+
+#[test]
+fn through_a_socks_proxy() {
+    needs!(images);
+    let test = Test::new();
+    let registry = Registry::open();
+    registry.push("socks:1", &Image::busybox());
+    let (address, asked) = socks(&registry.address);
+    registries_conf(&test, "[[registry]]\nlocation = \"h.invalid:5000\"\ninsecure = true\n");
+    // the name is for the proxy to look up: this machine knows no such host
+    let through = |scheme: &str| {
+        test.devbox(["pull", "h.invalid:5000/socks:1"])
+            .env("ALL_PROXY", &format!("{scheme}://bob:secret@{address}"))
+    };
+    through("socks5h").output().ok();
+    let asked_for = asked.lock().unwrap().clone();
+    assert!(
+        !asked_for.is_empty() && asked_for.lines().all(|line| line == "bob:secret h.invalid:5000"),
+        "{asked_for}"
+    );
+    test.devbox(["rmi", "h.invalid:5000/socks:1"]).output().ok();
+    let said = through("socks9").output().refused(&["ALL_PROXY", "not the address of a proxy"]);
     assert!(!said.stderr.contains("secret"), "{said}");
 }

@@ -372,3 +372,56 @@ fn who_waits_says_for_whom() {
     drop(lock);
     waiting.wait().ok();
 }
+
+/// The calls of these names that devbox makes with all its processes, one a line behind the process.
+fn traced(test: &Test, calls: &str, args: &[&str]) -> Vec<String> {
+    let log = test.path("strace");
+    let trace = format!("trace={calls}");
+    let wrapper =
+        ["strace", "-f", "-y", "-qq", "-e", "signal=none", "-e", &trace, "-o", log.to_str().unwrap()];
+    test.under(wrapper, args).output().ok();
+    // what goes on in the background is traced to its end before strace ends
+    fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn an_archive_is_on_the_disk_before_it_has_its_name() {
+    needs!(images, strace);
+    let test = Test::new();
+    let reference = Registry::open().push("durable:1", &Image::busybox());
+    test.devbox(["pull", &reference]).output().ok();
+    let path = test.path("out.tar").display().to_string();
+    fs::write(&path, "old").unwrap();
+    let calls = traced(
+        &test,
+        "fsync,fdatasync,write,linkat,rename,renameat,renameat2",
+        &["save", &reference, "-o", &path],
+    );
+    let find = |what: &dyn Fn(&str) -> bool| calls.iter().position(|call| what(call));
+    let named =
+        find(&|call| call.contains("rename") && call.contains("out.tar\"")).expect("it gets its name");
+    let synced = find(&|call| call.contains("sync(")).expect("it is synced");
+    let into =
+        |call: &str| call.contains("write(") && call.contains("deleted") || call.contains("out.tar.devbox");
+    let last = calls.iter().rposition(|call| call.contains("write(") && into(call)).expect("it is written");
+    assert!(last < synced && synced < named, "{calls:#?}");
+}
+
+#[test]
+fn what_syncs_in_the_background_holds_nothing() {
+    needs!(images, strace);
+    let test = Test::new();
+    let reference = Registry::open().push("background:1", &Image::busybox());
+    let calls = traced(&test, "setsid,dup2,dup3,close_range,openat,flock,syncfs", &["pull", &reference]);
+    let process = |call: &String| call.split(' ').next().unwrap_or_default().to_owned();
+    let begin = calls.iter().position(|call| call.contains(" setsid(")).expect("a process of its own");
+    let background = process(&calls[begin]);
+    let own: Vec<&String> = calls[begin..].iter().filter(|call| process(call) == background).collect();
+    let find = |part: &str| own.iter().position(|call| call.contains(part));
+    let closed = find(" close_range(3, ").expect("all is closed");
+    let synced = find(" syncfs(").expect("the layers are synced");
+    let null =
+        own[..closed].iter().filter(|call| call.contains(" dup") && call.contains("</dev/null>")).count();
+    assert_eq!(null, 3, "input, output and errors go nowhere: {own:#?}");
+    assert!(closed < synced, "{own:#?}");
+}

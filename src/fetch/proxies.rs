@@ -10,6 +10,9 @@ use crate::dirs::variable;
 
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
+/// Kinds of proxies; without one an address is of the first.
+const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
+
 /// Which requests go through which proxy. Addresses may hold a password, so there is no way to print them.
 #[derive(Clone, Default)]
 pub struct Proxies(Vec<Proxy>);
@@ -38,9 +41,14 @@ impl Proxies {
         ];
         for (name, make) in kinds {
             let Some((address, name)) = either(name) else { continue };
-            let why = || "it is not the address of a proxy".to_owned();
-            let proxy =
-                make(&address).map_err(|_| Fault::Settings { place: PathBuf::from(name), why: why() })?;
+            let why = "it is not the address of a proxy";
+            let wrong = || Fault::Settings { place: PathBuf::from(&name), why: why.to_owned() };
+            // one of a kind the client does not know it would leave out, and go without
+            let scheme = address.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+            if scheme.is_some_and(|scheme| !SCHEMES.contains(&&*scheme)) {
+                return Err(wrong());
+            }
+            let proxy = make(&address).map_err(|_| wrong())?;
             proxies.push(proxy.no_proxy(NoProxy::from_string(&except)));
         }
         Ok(Self(proxies))
