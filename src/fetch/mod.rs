@@ -24,6 +24,7 @@ use crate::oci::manifest::{Descriptor, MAX_SIZE};
 use crate::oci::media_type::MANIFESTS;
 use crate::oci::reference::Reference;
 
+mod auth_file;
 mod blob;
 mod certificates;
 pub mod challenge;

@@ -2,18 +2,17 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 
-use tar::{EntryType, Header, PaxExtensions};
+use tar::EntryType;
 
 use super::error::Error;
 
-const BLOCK: u64 = 512;
+mod walk;
+
+use walk::{Before, Walk, until_nul};
+
 /// Most members; an archive of the largest images has a few thousand.
 const MAX_MEMBERS: usize = 50_000;
-/// Bytes of one long name or set of PAX records, which are held in memory.
-const MAX_METADATA: u64 = 64 << 10;
 /// Longer names are nothing that belongs to an image, nor are links to them.
 const MAX_NAME: usize = 1 << 10;
 /// Bytes of all names and targets, which are held in memory.
@@ -61,15 +60,6 @@ pub(super) enum Found {
     Nothing,
     /// Something that can't be read, and why.
     Other(&'static str),
-}
-
-/// What the records before a header say.
-#[derive(Default)]
-struct Before {
-    name: Option<Vec<u8>>,
-    target: Option<Vec<u8>>,
-    size: Option<u64>,
-    sparse: bool,
 }
 
 impl Members {
@@ -164,86 +154,6 @@ impl Members {
     }
 }
 
-/// The way over the headers.
-struct Walk<'a> {
-    file: &'a File,
-    shown: &'a str,
-    length: u64,
-    /// Where the next block or body stands.
-    at: u64,
-}
-
-impl Walk<'_> {
-    /// The next header; `None` at the end of the archive, with or without its two zero blocks.
-    fn header(&mut self) -> Result<Option<Header>, Error> {
-        let mut block = [0; BLOCK as usize];
-        if self.at == self.length && self.at > 0 {
-            return Ok(None);
-        }
-        self.read(&mut block)?;
-        if block == [0; BLOCK as usize] {
-            return if self.at > BLOCK { Ok(None) } else { Err(self.wrong("it is empty")) };
-        }
-        let header = Header::from_byte_slice(&block).clone();
-        let sum: u32 = (block.iter().enumerate())
-            .map(|(at, byte)| u32::from(if (148..156).contains(&at) { b' ' } else { *byte }))
-            .sum();
-        match header.cksum() {
-            Ok(stated) if stated == sum => Ok(Some(header)),
-            _ => Err(self.wrong("a header's checksum is wrong")),
-        }
-    }
-
-    /// The body of a record that describes the next member.
-    fn metadata(&mut self, size: u64) -> Result<Vec<u8>, Error> {
-        if size > MAX_METADATA {
-            return Err(self.wrong("a name or record is longer than 64 KiB"));
-        }
-        let mut body = vec![0; size as usize];
-        self.read(&mut body)?;
-        self.at -= size;
-        self.skip(size)?;
-        Ok(body)
-    }
-
-    /// Past a body and its padding; the last padding may be missing.
-    fn skip(&mut self, size: u64) -> Result<(), Error> {
-        let end = self.at.checked_add(size).filter(|end| *end <= self.length);
-        let end = end.ok_or_else(|| self.wrong("it is cut off"))?;
-        self.at = end.next_multiple_of(BLOCK).min(self.length);
-        Ok(())
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
-        self.file.read_exact_at(buffer, self.at).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => self.wrong("it is cut off"),
-            _ => Error::File { action: "read", shown: self.shown.to_owned(), source },
-        })?;
-        self.at += buffer.len() as u64;
-        Ok(())
-    }
-
-    fn wrong(&self, why: &'static str) -> Error {
-        Error::NoArchive { shown: self.shown.to_owned(), offset: self.at, why }
-    }
-}
-
-impl Before {
-    /// Takes PAX records; `None` when one is malformed.
-    fn records(&mut self, body: &[u8]) -> Option<()> {
-        for record in PaxExtensions::new(body) {
-            let record = record.ok()?;
-            match record.key_bytes() {
-                b"path" => self.name = Some(record.value_bytes().to_owned()),
-                b"linkpath" => self.target = Some(record.value_bytes().to_owned()),
-                b"size" => self.size = Some(record.value().ok()?.parse().ok()?),
-                key => self.sparse |= key.starts_with(b"GNU.sparse."),
-            }
-        }
-        Some(())
-    }
-}
-
 /// A name as it is looked up: no leading `/`, no `.`, no doubled slash; `None` with `..`, or when nothing is left.
 fn clean(name: &[u8]) -> Option<Vec<u8>> {
     let parts: Vec<&[u8]> =
@@ -269,14 +179,11 @@ fn beside(name: &[u8], target: &[u8]) -> Option<Vec<u8>> {
     (!parts.is_empty()).then(|| parts.join(&b'/'))
 }
 
-fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
-    bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use tar::Header;
 
     use super::*;
 
