@@ -44,6 +44,7 @@ mod life;
 mod owners;
 mod packages;
 mod session;
+mod sudo;
 mod syscalls;
 mod tty;
 

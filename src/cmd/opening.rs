@@ -246,7 +246,7 @@ impl Opening<'_> {
         let mut environment = Vec::new();
         for (name, value) in &resolved.env {
             environment.push(match name.as_str() {
-                "PATH" if single && self.plan.image != Image::Host => {
+                "PATH" if self.plan.image != Image::Host => {
                     c_string(format!("PATH={}:{value}", rootfs::SHIMS))?
                 }
                 _ => c_string(format!("{name}={value}"))?,
@@ -257,7 +257,9 @@ impl Opening<'_> {
                 Identity::Mapped { uid: account.uid, gid: account.gid, groups: account.groups.clone() }
             }
             (account, _) if account.uid == 0 => {
-                environment.push(c_string(format!("APT_CONFIG={}", rootfs::APT_CONFIG))?);
+                if single {
+                    environment.push(c_string(format!("APT_CONFIG={}", rootfs::APT_CONFIG))?);
+                }
                 Identity::Root
             }
             _ => {

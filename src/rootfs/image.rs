@@ -44,17 +44,14 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
         let at = c"/run/devbox/localtime".into();
         ops.push(Op::Bind { from: c_path(zone)?, at, readonly: true, recursive: false, devices: false });
     }
+    // `sudo`, `su` and `doas`: first in PATH, so that the image's own stay as they are for package upgrades. Where the box
+    // has more ids they hand over to those, and say why others than root gain nothing.
+    ops.push(Op::Dir(c"/run/devbox/bin".into()));
+    ops.push(Op::Write { at: c"/run/devbox/bin/sudo".into(), content: shim::PROGRAM.to_vec(), mode: 0o755 });
+    for name in [c"/run/devbox/bin/su", c"/run/devbox/bin/doas"] {
+        ops.push(Op::Link { to: c"sudo".into(), at: name.into(), replace: false });
+    }
     if wanted.single_id {
-        // `sudo`, `su` and `doas`: first in PATH, so that the image's own stay as they are for package upgrades.
-        ops.push(Op::Dir(c"/run/devbox/bin".into()));
-        ops.push(Op::Write {
-            at: c"/run/devbox/bin/sudo".into(),
-            content: shim::PROGRAM.to_vec(),
-            mode: 0o755,
-        });
-        for name in [c"/run/devbox/bin/su", c"/run/devbox/bin/doas"] {
-            ops.push(Op::Link { to: c"sudo".into(), at: name.into(), replace: false });
-        }
         // apt drops to a user of its own, who can't exist here; the root sessions' APT_CONFIG names this file.
         let apt = b"APT::Sandbox::User \"root\";\n".to_vec();
         ops.push(Op::Write { at: c"/run/devbox/apt.conf".into(), content: apt, mode: 0o644 });

@@ -311,6 +311,21 @@ impl Arguments {
         unsafe { self.argv.add(self.count + 1) }
     }
 
+    /// Hands over each variable: the C string, and its bytes.
+    pub fn each_variable(&self, mut each: impl FnMut(*const c_char, &'static [u8])) {
+        let mut index = 0;
+        loop {
+            // SAFETY: envp is null-terminated.
+            let entry = unsafe { *self.environment().add(index) };
+            if entry.is_null() {
+                return;
+            }
+            // SAFETY: each pointer before the null is a C string that is never changed.
+            each(entry, unsafe { CStr::from_ptr(entry) }.to_bytes());
+            index += 1;
+        }
+    }
+
     /// The value of a variable, a C string.
     pub fn variable(&self, name: &[u8]) -> Option<&'static CStr> {
         let mut index = 0;

@@ -19,6 +19,7 @@ mod fakeroot;
 mod job;
 mod kernel;
 mod notify;
+mod options;
 mod owners;
 mod path;
 mod root;

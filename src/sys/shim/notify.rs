@@ -127,6 +127,10 @@ pub fn stand_apart(name: &CStr, mut kept: [i32; 2]) {
     close(kept[1] + 1, i32::MAX);
 }
 
+pub fn close_from(first: i32) {
+    call(number::CLOSE_RANGE, [first.max(0) as usize, i32::MAX as usize]);
+}
+
 /// `struct seccomp_notif`, with room for what later kernels add.
 #[repr(C)]
 pub struct Notification {

@@ -2,9 +2,22 @@
 
 use core::ffi::{CStr, c_char};
 
+use crate::kernel;
+use crate::notify;
 use crate::root::fail;
 
 const MAX_POINTERS: usize = 4096;
+
+/// What a file begins with, as much as `bytes` takes; nothing of one that can't be read.
+pub fn read<'a>(path: &CStr, bytes: &'a mut [u8]) -> &'a [u8] {
+    let Ok(file) = kernel::open(path, 0) else { return b"" };
+    let mut length = 0;
+    while let Ok(read @ 1..) = notify::read(file, &mut bytes[length..]) {
+        length += read;
+    }
+    kernel::close(file);
+    &bytes[..length]
+}
 
 pub fn base_name(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
@@ -84,6 +97,26 @@ impl Pointers {
 
     pub fn set(&mut self, index: usize, pointer: *const c_char) {
         self.pointers[index] = pointer;
+    }
+
+    /// The value of a variable that was pushed; `name` ends in `=`.
+    pub fn get(&self, name: &[u8]) -> Option<&'static CStr> {
+        // SAFETY: what was pushed are C strings that stay until a program is run.
+        let mut entries = self.pointers[..self.len].iter().map(|entry| unsafe { CStr::from_ptr(*entry) });
+        let value = entries.find_map(|entry| entry.to_bytes_with_nul().strip_prefix(name));
+        value.and_then(|value| CStr::from_bytes_with_nul(value).ok())
+    }
+
+    /// Adds `NAME=value` unless the variable is there.
+    ///
+    /// # Safety
+    /// `entry` is a C string that stays.
+    pub unsafe fn push_variable(&mut self, entry: *const c_char) {
+        // SAFETY: the caller's promise; those that are here came the same way.
+        let name = |entry| unsafe { CStr::from_ptr(entry) }.to_bytes().split(|byte| *byte == b'=').next();
+        if !self.pointers[..self.len].iter().any(|there| name(*there) == name(entry)) {
+            self.push(entry);
+        }
     }
 
     /// Adds those of a null-terminated array that `wanted` wants.
