@@ -25,7 +25,7 @@ use super::lock::{Holder, Lock};
 use super::merge::merge;
 use super::tree::remove_tree;
 use super::usage::Usage;
-use super::{Store, layer};
+use super::Store;
 use crate::cancel::Cancel;
 use crate::oci::digest::Digest;
 
