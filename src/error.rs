@@ -278,6 +278,23 @@ pub enum Error {
     /// `SOURCE_DATE_EPOCH` is no time.
     #[error("SOURCE_DATE_EPOCH is `{}`, not a number of seconds since 1970", .0.escape_debug())]
     BadEpoch(String),
+    /// A path of the command line is none in a box.
+    #[error("`{}` is not a path in a box", .0.display())]
+    NotInTheBox(PathBuf),
+    /// A part of a folder can't be had back, for the folder as a whole is another.
+    #[error("`{}` can't be reset alone: `{}` as a whole is gone or made anew", .path.display(), .above.display())]
+    ResetBelow {
+        /// What was to be reset.
+        path: PathBuf,
+        /// What hides it.
+        above: PathBuf,
+    },
+    /// A copy keeps nothing of the image apart.
+    #[error("box `{name}` is a copy of its image, of which no single path can be reset")]
+    ResetCopy {
+        /// The box.
+        name: String,
+    },
     /// A man page can't be written.
     #[error("cannot write {}", .path.display())]
     ManPage {
@@ -356,6 +373,9 @@ impl Error {
             Self::Conflicts { name, .. } => Some(format!(
                 "`devbox update --force {name}` goes over and keeps the box's; `devbox diff {name}` lists them all"
             )),
+            Self::NotInTheBox(_) => Some("it begins with `/` and has no `..`".into()),
+            Self::ResetBelow { above, .. } => Some(format!("reset `{}`", above.display())),
+            Self::ResetCopy { name } => Some(format!("`devbox reset {name}` resets all of it")),
             Self::NoImageBelow { .. } => {
                 Some("a box made with `--image REF` or from a profile that names an image can be committed".into())
             }

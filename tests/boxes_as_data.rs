@@ -80,6 +80,26 @@ fn diff_shows_what_the_user_did_and_nothing_else() {
 }
 
 #[test]
+fn every_driver_tells_the_same() {
+    needs!(boxes, images);
+    let reference = Registry::open().push("data:1", &image());
+    for driver in ["fuse", "copy"] {
+        let fuse = || fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").is_ok();
+        if driver == "fuse" && !(fuse() && which::which("fuse-overlayfs").is_ok()) {
+            host::skip("no /dev/fuse, or no fuse-overlayfs");
+            continue;
+        }
+        let test = Test::of_image(&reference);
+        test.devbox(["run", "--driver", driver, "--root", "--", "sh", "-c", CHANGES]).output().ok();
+        assert_eq!(diff(&test, "demo"), DIFF, "{driver}");
+        test.devbox(["commit", "demo", "localhost/by:1"]).output().ok();
+        let here =
+            test.devbox(["run", "--root", "--no-project", "--", "sh", "-c", LOOK]).output().ok().text();
+        assert_eq!(look(&test, "localhost/by:1"), here, "{driver}");
+    }
+}
+
+#[test]
 fn many_ids_are_told_from_the_images() {
     needs!(boxes, images);
     if host::left_to_the_user() {
@@ -306,4 +326,230 @@ fn entries(archive: &Path) -> BTreeMap<String, (u32, u64, u64)> {
         (path, (header.mode().unwrap() & 0o7777, header.uid().unwrap(), header.gid().unwrap()))
     });
     entries.collect()
+}
+
+/// What the box says when its root runs a script.
+fn root(test: &Test, name: &str, script: &str) -> String {
+    test.devbox(["run", name, "--root", "--no-project", "--", "sh", "-c", script]).output().ok().text()
+}
+
+#[test]
+fn a_box_goes_back_to_what_it_was() {
+    needs!(boxes, images);
+    let (test, _) = changed();
+    test.sh("echo home >~/f").ok();
+    let before = (
+        diff(&test, "demo"),
+        test.sh("cat ~/f; cat /etc/text; stat -c %i /etc/new2 /etc/new | uniq | wc -l").ok().text(),
+    );
+    test.devbox(["snapshot", "demo", "one"]).output().ok().prints("one");
+    test.devbox(["snapshot", "demo", "one"]).output().refused(&["has a snapshot `one` already"]);
+    test.devbox([
+        "run",
+        "--root",
+        "--",
+        "sh",
+        "-c",
+        "rm -r /srv/deep /etc/new; echo later >/etc/text; echo x >/opt/x",
+    ])
+    .output()
+    .ok();
+    test.sh("echo other >~/f").ok();
+    let stamp = test.devbox(["snapshot", "demo"]).output().ok().text();
+    assert!(stamp.starts_with("20") && stamp.trim_end().len() == 19, "{stamp}");
+    let names = |test: &Test| {
+        let listed = test.devbox(["snapshots", "demo", "--format", "json"]).output().ok().json();
+        listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    // of the same second, perhaps, and in order of name then
+    let mut both = names(&test);
+    both.sort();
+    assert_eq!(both, [stamp.trim_end(), "one"]);
+    test.devbox(["snapshots", "demo"]).output().ok().lists(&["SNAPSHOT", "one", "seconds ago"]);
+    for _ in 0..2 {
+        test.devbox(["rollback", "demo", "one"]).output().ok().prints("demo");
+        let after = (
+            diff(&test, "demo"),
+            test.sh("cat ~/f; cat /etc/text; stat -c %i /etc/new2 /etc/new | uniq | wc -l").ok().text(),
+        );
+        assert_eq!(after, before);
+        test.sh("echo scratch >~/f").ok();
+    }
+    test.devbox(["rollback", "demo", stamp.trim_end()]).output().ok();
+    test.sh("cat ~/f /etc/text /opt/x").ok().prints("other\nlater\nx");
+    // nothing of it is left behind, and what a box no longer needs is
+    let parts = fs::read_dir(test.path("data/devbox/boxes/demo")).unwrap().flatten();
+    let left: Vec<_> = parts.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(left.iter().all(|name| !name.ends_with(".old") && !name.ends_with(".next")), "{left:?}");
+    test.devbox(["snapshots", "demo", "--remove", "one"]).output().ok().prints("one");
+    test.devbox(["rollback", "demo", "one"])
+        .output()
+        .refused(&["no snapshot `one`", "devbox snapshots demo"]);
+    assert_eq!(names(&test), [stamp.trim_end()]);
+    for bad in ["..", "a/b", ".new", ""] {
+        test.devbox(["snapshot", "demo", bad]).output().fails(125).says(&["error: "]);
+        test.devbox(["rollback", "demo", bad]).output().fails(125).says(&["error: "]);
+    }
+    let session = test.devbox(["run", "--", "sh", "-c", "echo ready; cat"]).spawn();
+    session.stdout.expect("ready\n");
+    for call in [&["snapshot", "demo"][..], &["rollback", "demo", stamp.trim_end()], &["reset", "demo"]] {
+        test.devbox(call).output().refused(&["box `demo` is running", "devbox stop demo"]);
+    }
+    session.wait().ok();
+    test.devbox(["rm", "demo"]).output().ok();
+    assert_eq!(fs::read_dir(test.path("data/devbox/boxes")).unwrap().count(), 0);
+}
+
+#[test]
+fn clones_go_their_own_way() {
+    needs!(boxes, images);
+    let (test, _) = changed();
+    test.sh("echo home >~/f").ok();
+    let before = diff(&test, "demo");
+    test.devbox(["clone", "demo", "twin"]).output().ok().prints("twin");
+    assert_eq!(diff(&test, "twin"), before);
+    assert_eq!(root(&test, "twin", "cat /etc/text"), "text\nmore\n");
+    test.devbox(["run", "twin", "--", "sh", "-c", "cat ~/f; echo twin >~/f; echo twin >/etc/new"])
+        .output()
+        .ok()
+        .prints("home");
+    test.sh("cat ~/f /etc/new /etc/new2").ok().prints("home\nnew\nnew");
+    test.devbox(["clone", "demo", "twin"]).output().refused(&["there is a box `twin` already"]);
+    test.devbox(["clone", "none", "x"]).output().refused(&["there is no box `none`"]);
+    test.devbox(["clone", "demo", "../x"]).output().fails(125).says(&["can't be the name"]);
+    let listed = test.devbox(["ls", "-q"]).output().ok().text();
+    assert_eq!(listed, "demo\ntwin\n");
+    // a new name is a new name, and no more
+    test.devbox(["snapshot", "twin", "s"]).output().ok();
+    test.devbox(["rename", "twin", "demo"]).output().refused(&["there is a box `demo` already"]);
+    test.devbox(["rename", "twin", "other"]).output().ok().prints("other");
+    test.devbox(["run", "other", "--", "cat", "/etc/new"]).output().ok().prints("twin");
+    test.devbox(["run", "other", "--", "sh", "-c", "echo lost >/etc/new"]).output().ok();
+    test.devbox(["rollback", "other", "s"]).output().ok();
+    test.devbox(["run", "other", "--", "cat", "/etc/new"]).output().ok().prints("twin");
+    let told = test.devbox(["inspect", "other", "--format", "json"]).output().ok().json();
+    assert_eq!((&told["name"], &told["snapshots"][0]["name"]), (&"other".into(), &"s".into()), "{told}");
+    test.devbox(["inspect", "twin"]).output().refused(&["there is no box `twin`"]);
+    test.devbox(["rm", "other"]).output().ok();
+}
+
+#[test]
+fn what_was_changed_is_taken_back() {
+    needs!(boxes, images);
+    let (test, _) = changed();
+    test.sh("echo home >~/f").ok();
+    test.devbox(["reset", "demo", "/etc/gone", "/srv/deep", "/opt/renewed", "/etc/text"])
+        .output()
+        .ok()
+        .prints("/etc/gone\n/srv/deep\n/opt/renewed\n/etc/text");
+    let left =
+        "A /etc/link\nA /etc/new\nA /etc/new2\nA /srv/holes\nA /srv/pipe\nC /usr/bin/tool\nD /var/lib/gone";
+    assert_eq!(diff(&test, "demo"), left);
+    assert_eq!(
+        root(&test, "demo", "cat /etc/gone /etc/text; ls /srv/deep 2>/dev/null; ls /opt/renewed"),
+        "xtext\na\n"
+    );
+    test.devbox(["reset", "demo", "/etc/text"]).output().ok().says(&["/etc/text is as the image has it"]);
+    test.devbox(["reset", "demo", "/var/lib/gone/x"])
+        .output()
+        .refused(&["`/var/lib/gone` as a whole", "reset `/var/lib/gone`"]);
+    for bad in ["relative", "/", "/../x", "/a/../b", ""] {
+        test.devbox(["reset", "demo", bad]).output().fails(125).says(&["error: "]);
+    }
+    // an account file that is reset has the caller in it again
+    test.devbox(["reset", "demo", "/etc"]).output().ok();
+    test.sh("grep -c \"^$(id -un):\" /etc/passwd").ok().prints("1");
+    test.devbox(["reset", "demo"]).output().ok();
+    assert_eq!(diff(&test, "demo"), "");
+    test.sh("cat ~/f").ok().prints("home");
+    assert_eq!(diff(&test, "demo"), "");
+    test.devbox(["reset", "--home", "demo"]).output().ok();
+    test.sh("cat ~/f 2>/dev/null || echo gone").ok().prints("gone");
+}
+
+#[test]
+fn copies_keep_many_owners() {
+    needs!(boxes, images);
+    if host::left_to_the_user() {
+        return;
+    }
+    needs!(subids);
+    let test = Test::of_image(&Registry::open().push("data:1", &image()));
+    let run = |name: &str, script: &str| {
+        test.devbox(["run", name, "--ids=full", "--root", "--no-project", "--", "sh", "-c", script])
+            .output()
+            .ok()
+            .text()
+    };
+    test.devbox([
+        "run",
+        "--ids=full",
+        "--root",
+        "--",
+        "sh",
+        "-c",
+        "mkdir -m 700 /srv/a; touch /srv/a/f; chown -R 7:8 /srv/a",
+    ])
+    .output()
+    .ok();
+    let look = "stat -c '%u:%g %a' /srv/a /srv/a/f /etc/shadow /usr/bin/tool";
+    let before = run("demo", look);
+    test.devbox(["snapshot", "demo", "s"]).output().ok();
+    test.devbox(["clone", "demo", "twin"]).output().ok();
+    assert_eq!(run("twin", look), before);
+    run("demo", "rm -r /srv/a; chown 9:9 /etc/shadow");
+    test.devbox(["rollback", "demo", "s"]).output().ok();
+    assert_eq!(run("demo", look), before);
+    test.devbox(["snapshots", "demo", "--remove", "s"]).output().ok();
+    test.devbox(["rm", "demo", "twin"]).output().ok();
+    assert_eq!(fs::read_dir(test.path("data/devbox/boxes")).unwrap().count(), 0);
+}
+
+#[test]
+fn killed_at_any_moment_there_is_the_one_box_or_the_other() {
+    needs!(boxes, images);
+    let (test, _) = changed();
+    test.devbox([
+        "run",
+        "--root",
+        "--",
+        "sh",
+        "-c",
+        "for i in $(seq 300); do echo $i >/srv/f$i; done; echo one >/etc/state",
+    ])
+    .output()
+    .ok();
+    test.devbox(["snapshot", "demo", "one"]).output().ok();
+    test.devbox(["run", "--root", "--", "sh", "-c", "rm /srv/f*; echo two >/etc/state"]).output().ok();
+    test.devbox(["snapshot", "demo", "two"]).output().ok();
+    let whole = |test: &Test| {
+        let state = test.sh("cat /etc/state; ls /srv | grep -c '^f'").text();
+        assert!(state == "one\n300\n" || state == "two\n0\n", "{state}");
+    };
+    for step in 0..24_u64 {
+        let to = if step % 2 == 0 { "one" } else { "two" };
+        for call in [&["rollback", "demo", to][..], &["clone", "demo", "twin"], &["snapshot", "demo", "cut"]]
+        {
+            let running = test.devbox(call).spawn();
+            std::thread::sleep(std::time::Duration::from_millis(step * 3));
+            running.signal(nix::sys::signal::Signal::SIGKILL);
+            drop(running);
+        }
+        whole(&test);
+        let listed = test.devbox(["ls", "-q"]).output().ok().text();
+        if listed.contains("twin") {
+            test.devbox(["run", "twin", "--", "cat", "/etc/state"]).output().ok();
+            test.devbox(["rm", "twin"]).output().ok();
+        }
+        if test.devbox(["snapshots", "demo", "-q"]).output().ok().text().contains("cut") {
+            test.devbox(["snapshots", "demo", "--remove", "cut"]).output().ok();
+        }
+    }
+    test.devbox(["rollback", "demo", "one"]).output().ok();
+    test.sh("cat /etc/state; ls /srv | grep -c '^f'").ok().prints("one\n300");
 }

@@ -19,6 +19,16 @@ pub(super) fn boxes(current: &OsStr) -> Vec<CompletionCandidate> {
     matching(current, "box", names.filter(|name| !name.starts_with('.')))
 }
 
+/// Snapshots of all boxes: which box is meant is not known here.
+pub(super) fn snapshots(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Ok(dirs) = Dirs::from_environment() else { return Vec::new() };
+    let boxes = fs::read_dir(dirs.boxes()).into_iter().flatten().flatten();
+    let entries =
+        boxes.flat_map(|entry| fs::read_dir(entry.path().join("snapshots")).into_iter().flatten().flatten());
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    matching(current, "snapshot", names.filter(|name| !name.starts_with('.')))
+}
+
 /// Boxes that exist, and profiles.
 pub(super) fn boxes_and_profiles(current: &OsStr) -> Vec<CompletionCandidate> {
     let mut found = boxes(current);

@@ -77,6 +77,53 @@ Examples:
   devbox diff rust-env
   devbox diff rust-env --format json";
 
+pub(super) const SNAPSHOT: &str = "\
+What the box changed in its image, its private home and what it wrote into mounts of mode \"overlay\" are kept in the \
+box's own folder. Where the file system can share blocks (btrfs, xfs) this takes milliseconds and no room; elsewhere \
+the files are copied, which is said before. Project and other mounts are no part of it.
+
+Examples:
+  devbox snapshot rust-env
+  devbox snapshot rust-env before-upgrade
+  devbox rollback rust-env before-upgrade";
+
+pub(super) const SNAPSHOTS: &str = "\
+Snapshots stay until they are removed, or their box is.
+
+Examples:
+  devbox snapshots rust-env
+  devbox snapshots rust-env --remove before-upgrade";
+
+pub(super) const ROLLBACK: &str = "\
+The box is again as it was when the snapshot was taken, its private home with it; what it holds now is lost unless \
+there is a snapshot of that, too. The snapshot stays.
+
+Examples:
+  devbox snapshots rust-env
+  devbox rollback rust-env before-upgrade";
+
+pub(super) const CLONE: &str = "\
+The new box has the image, the changes and the private home of the other, and goes its own way from there. Blocks are \
+shared where the file system can. Snapshots stay behind.
+
+Examples:
+  devbox clone rust-env rust-try";
+
+pub(super) const RESET: &str = "\
+Without a path the box is as its image again; the private home is kept unless --home is given, and so are snapshots. \
+With paths, what the box changed at and below each is taken back.
+
+Examples:
+  devbox reset rust-env
+  devbox reset rust-env /etc/apt /usr/local
+  devbox snapshot rust-env && devbox reset --home rust-env";
+
+pub(super) const RENAME: &str = "\
+Everything of the box comes along. A profile that names the box still does so by the old name.
+
+Examples:
+  devbox rename rust-env rust-old";
+
 pub(super) const COMMIT: &str = "\
 The image is that of the box with one layer more: what `devbox diff` shows, with owners, modes, attributes and \
 deletions. It can be run, saved and pushed at once. The private home, the project and other mounts are not in it.

@@ -76,6 +76,24 @@ pub enum Verb {
     /// Put a box over the newest of its image
     #[command(after_long_help = help::UPDATE)]
     Update(UpdateArgs),
+    /// Keep a box as it is, to come back to
+    #[command(after_long_help = help::SNAPSHOT)]
+    Snapshot(SnapshotArgs),
+    /// List what was kept of a box, or remove some of it
+    #[command(after_long_help = help::SNAPSHOTS)]
+    Snapshots(SnapshotsArgs),
+    /// Take a box back to a snapshot
+    #[command(after_long_help = help::ROLLBACK)]
+    Rollback(RollbackArgs),
+    /// Make a box that has the same files as another
+    #[command(after_long_help = help::CLONE)]
+    Clone(CloneArgs),
+    /// Take back what was changed in a box, or in paths of it
+    #[command(after_long_help = help::RESET)]
+    Reset(ResetArgs),
+    /// Give a box another name
+    #[command(after_long_help = help::RENAME)]
+    Rename(RenameArgs),
     /// Make an image of a box
     #[command(after_long_help = help::COMMIT)]
     Commit(CommitArgs),
@@ -266,6 +284,78 @@ pub struct UpdateArgs {
     /// Also where it hides what is new in the image
     #[arg(short, long)]
     pub force: bool,
+}
+
+/// Arguments of `snapshot`.
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    /// The box; it must not run
+    #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: String,
+    /// What to call it [default: the time]
+    #[arg(value_name = "NAME")]
+    pub snapshot: Option<String>,
+}
+
+/// Arguments of `snapshots`.
+#[derive(Debug, Args)]
+pub struct SnapshotsArgs {
+    /// The box
+    #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: String,
+    /// Remove this snapshot instead
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(candidates::snapshots))]
+    pub remove: Vec<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The box; it must not run
+    #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: String,
+    /// The snapshot
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(candidates::snapshots))]
+    pub snapshot: String,
+}
+
+/// Arguments of `clone`.
+#[derive(Debug, Args)]
+pub struct CloneArgs {
+    /// The box; it must not run
+    #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: String,
+    /// Name of the new one
+    #[arg(value_name = "NEW")]
+    pub new: String,
+}
+
+/// Arguments of `rename`.
+#[derive(Debug, Args)]
+pub struct RenameArgs {
+    /// The box; it must not run
+    #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: String,
+    /// Its new name
+    #[arg(value_name = "NEW")]
+    pub new: String,
+}
+
+/// Arguments of `reset`.
+#[derive(Debug, Args)]
+pub struct ResetArgs {
+    /// The box; it must not run
+    #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: String,
+    /// Paths in the box [default: all of it]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Empty the private home, too
+    #[arg(long, conflicts_with = "paths")]
+    pub home: bool,
 }
 
 /// Arguments of `commit`.

@@ -15,7 +15,11 @@ use crate::rootfs::changes::{self, Files, Lower};
 use crate::rootfs::driver::copy;
 use crate::rootfs::{self, Caller};
 use crate::session::{Boxes, Record};
-use crate::store::Store;
+use crate::store::{Store, Usage};
+use crate::ui::{Ui, Working, size};
+
+/// Bytes from which on a copy is announced.
+const WORTH_TELLING: u64 = 64 << 20;
 
 /// What it takes to look into a box.
 pub(super) struct Contents {
@@ -93,4 +97,32 @@ pub(super) fn lowers(dirs: &Dirs, record: &Record) -> Result<Vec<Lower>, Error> 
             Ok(Lower { tree: store.layer_tree(layer), owners: owners.collect() })
         })
         .collect()
+}
+
+/// A copy of a box's files on the screen: nothing where blocks are shared, for that takes no time.
+pub(super) struct Copying(Option<Working>);
+
+impl Copying {
+    /// Tells what it will cost.
+    pub(super) fn begin(ui: &Ui, folder: &Path, what: &str) -> Result<Self, Error> {
+        if !folder.exists() || copy::shares(folder, folder) {
+            return Ok(Self(None));
+        }
+        let mut usage = Usage::default();
+        for part in ["upper", "tree", "home", "mounts"] {
+            usage.add(&folder.join(part))?;
+        }
+        let total = usage.bytes();
+        if total >= WORTH_TELLING {
+            ui.note(&format!("{} are copied, for this file system can't share them", size(total)));
+        }
+        Ok(Self(Some(ui.working(what, total))))
+    }
+
+    /// `bytes` more are copied.
+    pub(super) fn advance(&self, bytes: u64) {
+        if let Self(Some(working)) = self {
+            working.advance(bytes);
+        }
+    }
 }

@@ -5,40 +5,63 @@ use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::oci::digest::Digest;
 use crate::store::InUse;
 
-/// The images and layers of all boxes. A box whose record can't be read stops the removal: what it stands on is
+#[derive(Deserialize)]
+struct Record {
+    manifest: Option<Digest>,
+    #[serde(default)]
+    layers: Vec<Digest>,
+}
+
+#[derive(Deserialize)]
+struct Snapshot {
+    record: Record,
+}
+
+/// The images and layers of all boxes and their snapshots. A box whose record can't be read stops the removal: what it stands on is
 /// not known.
 pub(super) fn of_boxes(boxes: &Path) -> Result<InUse, Error> {
-    #[derive(Deserialize)]
-    struct Record {
-        manifest: Option<Digest>,
-        #[serde(default)]
-        layers: Vec<Digest>,
-    }
-    let failed = |path: &Path, source| Error::Box { path: path.to_owned(), source };
     let entries = match fs::read_dir(boxes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(InUse::default()),
         entries => entries.map_err(|error| failed(boxes, error))?,
     };
     let mut found = InUse::default();
     for entry in entries {
-        let path = entry.map_err(|error| failed(boxes, error))?.path().join("record.json");
-        let bytes = match fs::read(&path) {
-            // half-made, or no box at all
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                continue;
-            }
-            read => read.map_err(|error| failed(&path, error))?,
-        };
-        let record: Record = serde_json::from_slice(&bytes).map_err(|error| failed(&path, error.into()))?;
-        found.images.extend(record.manifest);
-        found.layers.extend(record.layers);
+        let folder = entry.map_err(|error| failed(boxes, error))?.path();
+        let record: Option<Record> = read(&folder.join("record.json"))?;
+        // a snapshot may be of a time when the box had another image
+        let snapshots = fs::read_dir(folder.join("snapshots")).into_iter().flatten().flatten();
+        let mut records: Vec<Record> = record.into_iter().collect();
+        for snapshot in snapshots {
+            let snapshot: Option<Snapshot> = read(&snapshot.path().join("snapshot.json"))?;
+            records.extend(snapshot.map(|snapshot| snapshot.record));
+        }
+        for record in records {
+            found.images.extend(record.manifest);
+            found.layers.extend(record.layers);
+        }
     }
     Ok(found)
+}
+
+/// A record; none in a folder that is half-made, or no box at all.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let bytes = match fs::read(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        read => read.map_err(|error| failed(path, error))?,
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(path, error.into()))
+}
+
+fn failed(path: &Path, source: io::Error) -> Error {
+    Error::Box { path: path.to_owned(), source }
 }
 
 #[cfg(test)]

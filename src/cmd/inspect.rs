@@ -16,18 +16,32 @@ struct Inspected {
     record: Record,
     running: bool,
     folder: PathBuf,
+    snapshots: Vec<Kept>,
+}
+
+#[derive(Serialize)]
+struct Kept {
+    name: String,
+    created: u64,
 }
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, Error> {
     let boxes = Boxes::new(dirs);
     let record = boxes.require(&args.name)?;
-    let found =
-        Inspected { running: boxes.is_running(&args.name)?, folder: boxes.folder(&args.name)?, record };
+    let snapshots = boxes.snapshots(&args.name)?;
+    let snapshots =
+        snapshots.into_iter().map(|kept| Kept { name: kept.name, created: kept.created }).collect();
+    let found = Inspected {
+        running: boxes.is_running(&args.name)?,
+        folder: boxes.folder(&args.name)?,
+        snapshots,
+        record,
+    };
     if args.format == Format::Json {
         ui.json(&found)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Inspected { record, running, folder } = found;
+    let Inspected { record, running, folder, snapshots } = found;
     let defaults = &record.defaults;
     let mut table = Table::bare();
     let mut row = |name: &str, text: String| {
@@ -57,6 +71,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
             .join(", "),
     );
     row("project", record.project.map(|project| project.display().to_string()).unwrap_or_default());
+    row("snapshots", snapshots.into_iter().map(|kept| kept.name).collect::<Vec<_>>().join(", "));
     row("folder", folder.display().to_string());
     row("created", age(record.created));
     ui.table(&table)?;

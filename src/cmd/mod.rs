@@ -1,5 +1,6 @@
 //! The verbs, a thin file each: typed arguments in, stages below called, answer printed.
 
+mod clone;
 mod commit;
 mod completions;
 mod contents;
@@ -27,10 +28,12 @@ mod prune;
 mod pull;
 mod push;
 mod reference;
+mod reset;
 mod rm;
 mod rmi;
 mod run;
 mod save;
+mod snapshot;
 mod stop;
 mod tag;
 mod trust;
@@ -66,6 +69,12 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Diff(args) => diff::run(ui, &dirs()?, &args),
         Verb::Update(args) => update::run(ui, &dirs()?, args),
         Verb::Commit(args) => commit::run(ui, &dirs()?, &args),
+        Verb::Snapshot(args) => snapshot::take(ui, &dirs()?, &args),
+        Verb::Snapshots(args) => snapshot::list(ui, &dirs()?, &args),
+        Verb::Rollback(args) => snapshot::roll_back(ui, &dirs()?, &args),
+        Verb::Clone(args) => clone::clone(ui, &dirs()?, &args),
+        Verb::Rename(args) => clone::rename(ui, &dirs()?, &args),
+        Verb::Reset(args) => reset::run(ui, &dirs()?, &args),
         Verb::Inspect(args) => inspect::run(ui, &dirs()?, &args),
         Verb::Plan(args) => plan::run(ui, &dirs()?, args),
         Verb::Profiles(args) => profiles::run(ui, &dirs()?, &args),

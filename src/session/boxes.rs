@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::dirs::{self, Dirs};
-use crate::idmap::IdMap;
+use crate::idmap::{IdMap, IdMaps};
 use crate::mount::Driver;
 use crate::oci::digest::Digest;
 use crate::plan::Origin;
@@ -19,7 +19,7 @@ use crate::sandbox::wire::Request;
 use crate::sys::fd;
 use crate::{store, userns};
 
-use super::{Error, at};
+use super::{Error, at, parts};
 
 /// Longer than any record we write.
 const MAX_RECORD: usize = 16 << 20;
@@ -116,7 +116,8 @@ impl Boxes {
         let newer = || Error::NewerRecord(name.to_owned());
         match serde_json::from_slice::<Record>(&text) {
             Ok(record) if record.version > VERSION => Err(newer()),
-            Ok(record) => Ok(Some(record)),
+            // the folder is the box, whatever it was called
+            Ok(record) => Ok(Some(Record { name: name.to_owned(), ..record })),
             // a newer one may have lost what we need, but not this
             Err(error) => match serde_json::from_slice::<Versioned>(&text) {
                 Ok(found) if found.version > VERSION => Err(newer()),
@@ -133,12 +134,55 @@ impl Boxes {
     /// Makes a box: all of it, then one rename; its lock comes with it, so that nobody sweeps it before its first
     /// start. When another devbox was faster, theirs is kept and returned, without a lock.
     pub fn create(&self, mut record: Record) -> Result<(Record, Option<OwnedFd>), Error> {
-        let folder = self.folder(&record.name)?;
+        let staging = self.staging(&record.name)?;
+        let _ = store::remove_tree(&staging);
+        self.furnish(&staging, &mut record)?;
+        match self.publish(&staging, &record.name) {
+            Ok(lock) => Ok((record, Some(lock))),
+            Err(error) => {
+                let _ = store::remove_tree(&staging);
+                self.load(&record.name)?.map(|theirs| (theirs, None)).ok_or(error)
+            }
+        }
+    }
+
+    /// The same with files in it, which `fill` puts into the folder it is given; `ids` are those they belong to. A box
+    /// that is there stays and is an error.
+    pub(super) fn create_filled(
+        &self,
+        mut record: Record,
+        ids: &IdMaps,
+        fill: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<OwnedFd, Error> {
+        if self.load(&record.name)?.is_some() {
+            return Err(Error::BoxThere(record.name));
+        }
+        let staging = self.staging(&record.name)?;
+        parts::remove(std::slice::from_ref(&staging), ids)?;
+        let made = self
+            .furnish(&staging, &mut record)
+            .and_then(|()| fill(&staging))
+            .and_then(|()| self.publish(&staging, &record.name));
+        made.or_else(|error| {
+            let _ = parts::remove(&[staging], ids);
+            match self.load(&record.name)? {
+                Some(_) => Err(Error::BoxThere(record.name)),
+                None => Err(error),
+            }
+        })
+    }
+
+    /// Where a box is made; the process in its name tells whether it is still at work.
+    fn staging(&self, name: &str) -> Result<PathBuf, Error> {
+        check_name(name)?;
         dirs::ensure_private(&self.root)?;
+        Ok(self.root.join(format!(".new-{name}-{}", std::process::id())))
+    }
+
+    /// Makes a box's folder with its record and empty parts.
+    fn furnish(&self, staging: &Path, record: &mut Record) -> Result<(), Error> {
         record.version = VERSION;
         record.created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let staging = self.root.join(format!(".new-{}-{}", record.name, std::process::id()));
-        let _ = store::remove_tree(&staging);
         for part in ["", "upper", "work", "home", "root", "mounts"] {
             let path = staging.join(part);
             // The upper is the root folder of the box, seen by all its users.
@@ -146,27 +190,43 @@ impl Boxes {
             fs::DirBuilder::new().mode(mode).create(&path).map_err(at("make", &path))?;
         }
         let path = staging.join("record.json");
-        let text = serde_json::to_vec_pretty(&record)
+        let text = serde_json::to_vec_pretty(record)
             .map_err(|error| Error::Record { name: record.name.clone(), why: error.to_string() })?;
         File::create(&path)
             .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
-            .map_err(at("write", &path))?;
-        let path = staging.join("lock");
+            .map_err(at("write", &path))
+    }
+
+    /// Gives a box its name; fails when it is taken.
+    fn publish(&self, staging: &Path, name: &str) -> Result<OwnedFd, Error> {
+        let (path, folder) = (staging.join("lock"), self.folder(name)?);
         let lock =
             File::create(&path).and_then(|lock| lock.lock().map(|()| lock)).map_err(at("make", &path))?;
-        match fs::rename(&staging, &folder) {
-            Ok(()) => {
-                File::open(&self.root).and_then(|root| root.sync_all()).map_err(at("sync", &self.root))?;
-                Ok((record, Some(lock.into())))
+        // a folder with something in it is never replaced
+        fs::rename(staging, &folder).map_err(at("make", &folder))?;
+        File::open(&self.root).and_then(|root| root.sync_all()).map_err(at("sync", &self.root))?;
+        Ok(lock.into())
+    }
+
+    /// Gives a box whose lock the caller holds another name.
+    pub fn rename(&self, name: &str, new: &str) -> Result<(), Error> {
+        let (folder, target) = (self.folder(name)?, self.folder(new)?);
+        match fs::rename(&folder, &target) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) =>
+            {
+                return Err(Error::BoxThere(new.to_owned()));
             }
-            Err(error) => {
-                let _ = store::remove_tree(&staging);
-                match self.load(&record.name)? {
-                    Some(theirs) => Ok((theirs, None)),
-                    None => Err(at("make", &folder)(error)),
-                }
-            }
+            renamed => renamed.map_err(at("rename", &folder))?,
         }
+        let _ = fs::remove_file(self.runtime.join(format!("{name}.sock")));
+        File::open(&self.root).and_then(|root| root.sync_all()).map_err(at("sync", &self.root))?;
+        // the folder's name is what counts; the record says the same
+        let record = self.require(new)?;
+        self.rewrite(&record)
     }
 
     /// Replaces the record of a box whose lock the caller holds.
@@ -212,6 +272,15 @@ impl Boxes {
         fs::write(&path, word).map_err(at("write", &path))
     }
 
+    /// Lets the next start of a box whose lock the caller holds do what a first one does.
+    pub fn mark_fresh(&self, name: &str) -> Result<(), Error> {
+        let path = self.folder(name)?.join("started");
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(at("remove", &path)),
+        }
+    }
+
     /// Whether the owners of the box's files are those of its users (`full` ids).
     pub fn has_many_ids(&self, name: &str) -> Result<bool, Error> {
         Ok(self.last_start(name)?.is_some_and(|word| word.starts_with("full")))
@@ -233,7 +302,10 @@ impl Boxes {
         match file.try_lock() {
             // Removed, and perhaps made anew, between opening and locking: the lock of a box that is no more.
             Ok(()) if !is_at(&file, &path) => Ok(None),
-            Ok(()) => Ok(Some(file.into())),
+            Ok(()) => {
+                self.carry_out(name)?;
+                Ok(Some(file.into()))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(at("lock", &path)(error)),
         }

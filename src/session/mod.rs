@@ -17,11 +17,15 @@
 
 pub mod boxes;
 pub mod client;
+mod parts;
 mod relay;
+mod replace;
+mod snapshots;
 pub mod start;
 mod terminal;
 
 pub use boxes::{Boxes, Record};
+pub use snapshots::Snapshot;
 
 use std::io;
 use std::path::PathBuf;
@@ -70,6 +74,33 @@ pub enum Error {
     /// The box runs and the verb needs it stopped.
     #[error("box `{0}` is running")]
     Running(String),
+    /// The name for a new box is taken.
+    #[error("there is a box `{0}` already")]
+    BoxThere(String),
+    /// No such snapshot.
+    #[error("box `{name}` has no snapshot `{}`", .snapshot.escape_debug())]
+    NoSnapshot {
+        /// The box.
+        name: String,
+        /// What was asked for.
+        snapshot: String,
+    },
+    /// The name for a new snapshot is taken.
+    #[error("box `{name}` has a snapshot `{snapshot}` already")]
+    SnapshotThere {
+        /// The box.
+        name: String,
+        /// The snapshot.
+        snapshot: String,
+    },
+    /// What is known of a snapshot can't be understood.
+    #[error("{} is damaged: {why}", .path.display())]
+    Snapshot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// The sandbox could not be made.
     #[error("cannot start box `{name}`")]
     Start {
@@ -142,6 +173,12 @@ impl Error {
             Self::Record { name, .. } => {
                 format!("remove the box with `devbox rm {name}`; its files are still in its folder")
             }
+            Self::BoxThere(_) => "`devbox ls` lists the boxes there are; choose another name".into(),
+            Self::NoSnapshot { name, .. } => format!("`devbox snapshots {name}` lists those there are"),
+            Self::SnapshotThere { name, snapshot } => {
+                format!("choose another name, or `devbox snapshots {name} --remove {snapshot}`")
+            }
+            Self::Snapshot { .. } => "the box itself is not touched by it; remove the snapshot's folder".into(),
             Self::Running(name) => format!("`devbox stop {name}` ends it"),
             Self::Dirs(error) => return error.hint(),
             Self::Start { source, .. } => return source.hint(),

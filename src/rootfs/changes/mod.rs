@@ -7,6 +7,7 @@
 //!
 //! Read as root of the box's ids ([`crate::userns`]), so that every file can be opened and every owner is the box's.
 
+mod forget;
 mod layer;
 mod lower;
 mod rebase;
@@ -24,6 +25,7 @@ use crate::mount::SETUP;
 use crate::sys;
 use crate::sys::fd::Xattr;
 
+pub use forget::{Forgotten, forget};
 pub use layer::{Packing, write_layer};
 pub use rebase::{conflicts, drop_copies};
 pub use walk::walk;
