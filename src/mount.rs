@@ -3,10 +3,10 @@
 //! A *target* is an absolute path in the box, resolved inside its root. A *source* is an absolute path on the
 //! host. Strings are C strings already.
 
-use std::ffi::{CStr, CString, NulError};
+use std::ffi::{CStr, CString, NulError, OsString};
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -178,7 +178,63 @@ impl Op {
     }
 }
 
+/// A line of proc_pid_mountinfo(5).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Its number.
+    pub id: u32,
+    /// That of the mount it is in.
+    pub parent: u32,
+    /// Where it is mounted.
+    pub at: PathBuf,
+    /// Its own options, for example `rw,nosuid`.
+    pub options: String,
+}
+
+/// Reads a text of proc_pid_mountinfo(5), where space, tab, line end and backslash are written as `\` and three octal
+/// digits.
+pub fn mounted(text: &[u8]) -> impl Iterator<Item = Mounted> + '_ {
+    text.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let mut number = || str::from_utf8(fields.next()?).ok()?.parse().ok();
+        let (id, parent) = (number()?, number()?);
+        let (field, options) = (fields.nth(2)?, fields.next()?);
+        let mut bytes = Vec::with_capacity(field.len());
+        let mut rest = field;
+        while let Some((&first, tail)) = rest.split_first() {
+            rest = tail;
+            match (first, tail) {
+                (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
+                    bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                    rest = &tail[3..];
+                }
+                _ => bytes.push(first),
+            }
+        }
+        let options = String::from_utf8_lossy(options).into_owned();
+        Some(Mounted { id, parent, at: OsString::from_vec(bytes).into(), options })
+    })
+}
+
 /// A path as a C string; paths from the system have no NUL, those from a profile are refused when they do.
 pub fn c_path(path: impl AsRef<Path>) -> Result<CString, NulError> {
     CString::new(path.as_ref().as_os_str().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        let text = b"22 1 0:5 / /proc rw - proc proc rw\n23 1 0:6 / /a\\040b\\134c ro,nosuid shared:1 - tmpfs x rw\nshort\n";
+        let one = |id, parent, at: &str, options: &str| Mounted {
+            id,
+            parent,
+            at: at.into(),
+            options: options.into(),
+        };
+        let expected = [one(22, 1, "/proc", "rw"), one(23, 1, "/a b\\c", "ro,nosuid")];
+        assert_eq!(mounted(text).collect::<Vec<_>>(), expected);
+    }
 }

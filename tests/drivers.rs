@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use crate::harness::registry::Registry;
-use crate::harness::{Image, Packing, Test, host, within};
+use crate::harness::{Image, Packing, Test, hide, host, within};
 
 const DRIVERS: [&str; 3] = ["overlay", "fuse", "copy"];
 
@@ -271,4 +271,66 @@ fn who_asks_in_vain_is_told() {
     };
     assert_eq!(plan("fuse", "driver = \"copy\"\n"), "fuse");
     assert_eq!(plan("", "driver = \"copy\"\n"), "copy");
+}
+
+#[test]
+fn older_kernels_show_the_same_box() {
+    needs!(boxes, fuse, images);
+    let old = hide::all();
+    let reference = layered();
+    for driver in DRIVERS {
+        let mut shown = Vec::new();
+        for hidden in [&[][..], &old[..]] {
+            let test = Test::of_image(&reference);
+            for folder in ["ro", "rw", "lay"] {
+                test.write(&format!("home/share/{folder}/file"), "host\n");
+            }
+            let mount = |name: &str, mode: &str| {
+                format!(
+                    "[[mounts]]\nsource = \"~/share/{name}\"\ntarget = \"/mnt/{name}\"\nmode = \"{mode}\"\n"
+                )
+            };
+            let mounts = mount("ro", "ro") + &mount("rw", "rw") + &mount("lay", "overlay");
+            test.project_file(&format!(
+                "image = \"{reference}\"\nname = \"demo\"\ndriver = \"{driver}\"\n{mounts}"
+            ));
+            let script = "awk '{print $2, $3, substr($4, 1, 2), ($4 ~ /nosuid/), ($4 ~ /nodev/), ($4 ~ /noexec/)}' /proc/mounts; \
+                          for m in ro rw lay; do echo box 2>&1 >/mnt/$m/new; cat /mnt/$m/*; done; ls -l /dev | wc -l; \
+                          echo x >/dev/null && tty; ls /; touch /sys/x; id -u; sudo id -u; ls /proc/self/fd | wc -l; \
+                          head -c 3 /etc/hosts; mount -t tmpfs none /mnt; sudo mount -o remount,rw,bind /mnt/ro; cat /srv/both";
+            let call = |script| {
+                test.devbox(["run", "--yes", "--", "sh", "-c", script])
+                    .env("DEVBOX_DRIVER", "")
+                    .without(hidden)
+            };
+            let whole = format!("{{ {script}; }} 2>&1");
+            let first = call(&whole).output().text();
+            let second = call("cat /mnt/lay/new; ls /mnt/ro; echo >/kept").output().ok().text();
+            assert!(first.contains("/mnt/ro") && second.starts_with("box"), "{driver}: {first}{second}");
+            assert_eq!(fs::read_to_string(test.home().join("share/rw/new")).unwrap(), "box\n");
+            assert!(
+                !test.home().join("share/lay/new").exists() && !test.home().join("share/ro/new").exists()
+            );
+            shown.push((first + &second).replace(test.path("").to_str().unwrap(), "TEST/"));
+        }
+        assert_eq!(shown[0], shown[1], "{driver}");
+    }
+}
+
+#[test]
+fn older_kernels_show_the_same_host() {
+    needs!(boxes);
+    let mut shown = Vec::new();
+    for hidden in [&[][..], &hide::all()[..]] {
+        let test = Test::new();
+        let script = "awk '{top[$2] = $3 \" \" substr($4, 1, 2)} END {for (at in top) print at, top[at]}' /proc/mounts | sort; touch /etc/x /usr/x; ls -d /etc; ls -A /tmp /run";
+        let words =
+            ["run", "--image", "host", "--name", "demo", "--", "sh", "-c", &format!("{{ {script}; }} 2>&1")];
+        let said = test.devbox(words).without(hidden).output().text();
+        assert!(said.contains("Read-only"), "{said}");
+        let place = test.path("");
+        let place = place.to_str().unwrap();
+        shown.push(said.replace(place, "TEST/").replace(place.trim_end_matches('/'), "TEST"));
+    }
+    assert_eq!(shown[0], shown[1]);
 }

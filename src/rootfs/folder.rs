@@ -1,11 +1,10 @@
 //! A root over a folder of the host that is a root file system already (`image = "dir:…"`). It is the lowest layer,
 //! read where it stands and never written.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -14,6 +13,7 @@ use nix::fcntl::OFlag;
 
 use super::lookup::Merged;
 use super::{Error, Wanted, files};
+use crate::mount::mounted;
 use crate::sys::{self, fd};
 
 /// Where targets of mounts of ours lie that an image may lack, and what a first start writes to.
@@ -39,8 +39,8 @@ pub fn lower(path: &Path, boxes: &Path) -> Result<PathBuf, Error> {
     }
     // the kernel takes no folder that others are mounted in, for it would show what they hide
     let mounts = fs::read("/proc/self/mountinfo").map_err(file)?;
-    if let Some(mounted) = mount_points(&mounts).find(|at| *at != real && at.starts_with(&real)) {
-        return Err(unfit(format!("{} is mounted in it", mounted.display())));
+    if let Some(found) = mounted(&mounts).map(|one| one.at).find(|at| *at != real && at.starts_with(&real)) {
+        return Err(unfit(format!("{} is mounted in it", found.display())));
     }
     fs::read_dir(&real).map_err(file)?;
     Ok(real)
@@ -121,27 +121,6 @@ fn put(folder: &OwnedFd, name: &[u8], text: &[u8]) -> Result<(), sys::Error> {
     fd::unlinkat(folder, DRAFT)
 }
 
-/// The mount points in a text of proc_pid_mountinfo(5): the fifth field, where space, tab, line end and backslash
-/// are written as `\` and three octal digits.
-fn mount_points(text: &[u8]) -> impl Iterator<Item = PathBuf> + '_ {
-    text.split(|byte| *byte == b'\n').filter_map(|line| {
-        let field = line.split(|byte| *byte == b' ').nth(4)?;
-        let mut bytes = Vec::with_capacity(field.len());
-        let mut rest = field;
-        while let Some((&first, tail)) = rest.split_first() {
-            rest = tail;
-            match (first, tail) {
-                (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
-                    bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                    rest = &tail[3..];
-                }
-                _ => bytes.push(first),
-            }
-        }
-        Some(OsString::from_vec(bytes).into())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,12 +167,5 @@ mod tests {
             let error = said(&path).unwrap_err();
             assert!(error.contains(words), "{words}: {error}");
         }
-    }
-
-    #[test]
-    fn mount_points_are_unescaped() {
-        let text = b"22 1 0:5 / /proc rw - proc proc rw\n23 1 0:6 / /a\\040b\\134c rw shared:1 - tmpfs x rw\nshort\n";
-        let found: Vec<_> = mount_points(text).collect();
-        assert_eq!(found, [Path::new("/proc"), Path::new("/a b\\c")]);
     }
 }

@@ -14,10 +14,11 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
 use crate::idmap::IdMaps;
-use crate::mount::Root;
+use crate::mount::{Op, Root};
 use crate::{sys, userns};
 
-use super::{Spec, Stage, fuse, mounts};
+use super::mounts::Taken;
+use super::{Spec, Stage, classic, fuse, mounts};
 
 /// What stopped the set-up: stage, index of the operation, reason.
 pub(super) struct Failure(pub(super) Stage, pub(super) u16, pub(super) Errno);
@@ -41,16 +42,15 @@ pub(super) fn set_up(
     set_attributes(arguments).map_err(at(Stage::Attributes))?;
 
     sys::mount::make_private().map_err(at(Stage::Private))?;
-    let operation = |index: usize| move |errno| Failure(Stage::Operation, index as u16, errno);
-    // init closes them with all else the launcher had open
-    let mut taken = ManuallyDrop::new(Vec::with_capacity(spec.ops.len()));
-    for (index, op) in spec.ops.iter().enumerate() {
-        taken.push(mounts::take(op).map_err(operation(index))?);
-    }
-    mount_root(spec, launcher).map_err(at(Stage::Root))?;
-    change_root(spec).map_err(at(Stage::Pivot))?;
-    for (index, (op, taken)) in spec.ops.iter().zip(taken.iter()).enumerate() {
-        mounts::carry_out(op, taken).map_err(operation(index))?;
+    match take_all(spec, mounts::take) {
+        Ok(taken) => {
+            mount_root(spec, launcher).map_err(at(Stage::Root))?;
+            change_root(spec).map_err(at(Stage::Pivot))?;
+            carry_out(spec, &taken)?;
+        }
+        // kernels before 5.12, and filters that know no newer calls
+        Err(Failure(_, _, Errno::ENOSYS | Errno::EPERM)) => classic::set_up(spec, launcher)?,
+        Err(failure) => return Err(failure),
     }
     nix::unistd::sethostname(std::ffi::OsStr::new(&*spec.hostname.to_string_lossy()))
         .map_err(at(Stage::Names))?;
@@ -58,6 +58,26 @@ pub(super) fn set_up(
         sys::process::bring_loopback_up().map_err(at(Stage::Names))?;
     }
     nix::sys::prctl::set_pdeathsig(None).map_err(at(Stage::Attributes))
+}
+
+/// What each operation brings from the host. init closes it with all else the launcher had open.
+pub(super) fn take_all(
+    spec: &Spec,
+    mut take: impl FnMut(&Op) -> nix::Result<Vec<Taken>>,
+) -> Result<ManuallyDrop<Vec<Vec<Taken>>>, Failure> {
+    let mut taken = ManuallyDrop::new(Vec::with_capacity(spec.ops.len()));
+    for (index, op) in spec.ops.iter().enumerate() {
+        taken.push(take(op).map_err(|errno| Failure(Stage::Operation, index as u16, errno))?);
+    }
+    Ok(taken)
+}
+
+/// All operations, in a root that is the box's.
+pub(super) fn carry_out(spec: &Spec, taken: &[Vec<Taken>]) -> Result<(), Failure> {
+    for (index, (op, taken)) in spec.ops.iter().zip(taken).enumerate() {
+        mounts::carry_out(op, taken).map_err(|errno| Failure(Stage::Operation, index as u16, errno))?;
+    }
+    Ok(())
 }
 
 /// Nothing of the caller is readable in pid 1 and its terminal and pipes are let go of, no set-id bit works below it,

@@ -12,6 +12,7 @@
 //! It walks data made before the clone; a failure is sent as numbers and worded by the launcher.
 
 mod child;
+mod classic;
 mod fuse;
 mod init;
 mod launch;

@@ -16,10 +16,10 @@ use crate::mount::{Op, Overlay};
 use crate::sys;
 use crate::sys::mount::{Attributes, Filesystem, mount_setattr, move_mount, open_tree};
 
-const LOCKED_DOWN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+pub(super) const LOCKED_DOWN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 
 /// Device nodes of a box: on the host, and in it.
-const NODES: [(&CStr, &CStr); 6] = [
+pub(super) const NODES: [(&CStr, &CStr); 6] = [
     (c"/dev/null", c"/dev/null"),
     (c"/dev/zero", c"/dev/zero"),
     (c"/dev/full", c"/dev/full"),
@@ -28,8 +28,20 @@ const NODES: [(&CStr, &CStr); 6] = [
     (c"/dev/tty", c"/dev/tty"),
 ];
 
+/// A mount that came from the host and is not yet where it belongs.
+pub(super) enum Taken {
+    /// It stands nowhere.
+    Detached(OwnedFd),
+    /// It stands at this name in the working directory (`classic`).
+    Aside(CString),
+}
+
 /// Detached mounts of what `op` brings from the host, in the order it needs them.
-pub(super) fn take(op: &Op) -> nix::Result<Vec<OwnedFd>> {
+pub(super) fn take(op: &Op) -> nix::Result<Vec<Taken>> {
+    detached(op).map(|mounts| mounts.into_iter().map(Taken::Detached).collect())
+}
+
+fn detached(op: &Op) -> nix::Result<Vec<OwnedFd>> {
     match op {
         Op::Bind { from, readonly, recursive, devices, .. } => {
             let mount = open_tree(from, *recursive)?;
@@ -52,7 +64,7 @@ pub(super) fn take(op: &Op) -> nix::Result<Vec<OwnedFd>> {
 }
 
 /// Does one operation with what `take` took for it.
-pub(super) fn carry_out(op: &Op, taken: &[OwnedFd]) -> nix::Result<()> {
+pub(super) fn carry_out(op: &Op, taken: &[Taken]) -> nix::Result<()> {
     match op {
         Op::Dir(at) => make_folders(at, unmarked),
         Op::File(at) => make_file(at, unmarked),
@@ -80,13 +92,23 @@ pub(super) fn carry_out(op: &Op, taken: &[OwnedFd]) -> nix::Result<()> {
 }
 
 /// Puts a detached mount at `at`, which is made as a folder or file, as the mount is, when it is missing.
-fn attach(taken: &[OwnedFd], at: &CStr) -> nix::Result<()> {
+fn attach(taken: &[Taken], at: &CStr) -> nix::Result<()> {
     let mount = taken.first().ok_or(Errno::EINVAL)?;
     let make = |at: &CStr| {
-        let found = nix::sys::stat::fstat(mount.as_fd())?;
+        let found = match mount {
+            Taken::Detached(mount) => nix::sys::stat::fstat(mount.as_fd())?,
+            Taken::Aside(name) => nix::sys::stat::stat(name.as_c_str())?,
+        };
         if is_folder(found.st_mode) { make_mount_folder(at) } else { make_mount_file(at) }
     };
-    on(at, make, || move_mount(mount, at))
+    on(at, make, || put(mount, at))
+}
+
+fn put(mount: &Taken, at: &CStr) -> nix::Result<()> {
+    match mount {
+        Taken::Detached(mount) => move_mount(mount, at),
+        Taken::Aside(name) => sys::mount::mount(Some(name), at, None, MsFlags::MS_MOVE, None),
+    }
 }
 
 /// The root overlay, at a folder of the host. Its names fit into mount(2)'s page of options and need no escapes:
@@ -126,7 +148,7 @@ fn detached_overlay(overlay: &Overlay) -> nix::Result<OwnedFd> {
 }
 
 /// `upperdir` and `workdir` take a backslash as an escape even here.
-fn escaped(path: &CStr) -> CString {
+pub(super) fn escaped(path: &CStr) -> CString {
     let bytes = path.to_bytes().iter().flat_map(|byte| match byte {
         b'\\' | b':' | b',' => vec![b'\\', *byte],
         _ => vec![*byte],
@@ -166,7 +188,7 @@ fn on(
 
 /// `/dev` on a tmpfs of mode 0755: with the default 1777 the kernel's sticky-folder check (fs.protected_regular)
 /// makes `echo > /dev/null` fail for everyone but the node's owner.
-fn populate_dev(nodes: &[OwnedFd]) -> nix::Result<()> {
+fn populate_dev(nodes: &[Taken]) -> nix::Result<()> {
     const LINKS: [(&CStr, &CStr); 5] = [
         (c"/proc/self/fd", c"/dev/fd"),
         (c"/proc/self/fd/0", c"/dev/stdin"),
@@ -180,7 +202,7 @@ fn populate_dev(nodes: &[OwnedFd]) -> nix::Result<()> {
     })?;
     for ((_, at), node) in NODES.iter().zip(nodes) {
         make_file(at, unmarked)?;
-        move_mount(node, at)?;
+        put(node, at)?;
     }
     for (to, at) in LINKS {
         nix::unistd::symlinkat(to, nix::fcntl::AT_FDCWD, at)?;
@@ -310,7 +332,7 @@ fn chown(at: &CStr, uid: u32, gid: u32, mode: u32) -> nix::Result<()> {
     fchmodat(here, at, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)
 }
 
-fn is_folder(mode: libc::mode_t) -> bool {
+pub(super) fn is_folder(mode: libc::mode_t) -> bool {
     mode & libc::S_IFMT == libc::S_IFDIR
 }
 

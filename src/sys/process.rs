@@ -29,6 +29,12 @@ pub fn clone_namespaces(flags: CloneFlags) -> nix::Result<Clone> {
     let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, &raw mut pidfd, 0_usize, 0_usize) };
     match Errno::result(result)? {
         0 => Ok(Clone::Child),
+        pid if pidfd < 0 => {
+            // Linux before 5.2 ignores the flag
+            let _ =
+                nix::sys::signal::kill(Pid::from_raw(pid as libc::pid_t), nix::sys::signal::Signal::SIGKILL);
+            Err(Errno::ENOSYS)
+        }
         pid => {
             // SAFETY: CLONE_PIDFD gave us this descriptor; nobody else has it.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -216,6 +222,27 @@ pub fn exit_now(status: i32) -> ! {
 ///
 /// Only for a child after a clone, which owns copies of all of them and uses none but `kept` from here on.
 pub fn close_all_but<const N: usize>(kept: [RawFd; N]) -> nix::Result<()> {
+    match close_ranges_but(kept) {
+        Err(Errno::ENOSYS | Errno::EPERM) => close_each_but(&kept),
+        closed => closed,
+    }
+}
+
+/// The same by the list the kernel has of them, for kernels before 5.9.
+fn close_each_but(kept: &[RawFd]) -> nix::Result<()> {
+    let failed = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+    let numbers: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")
+        .map_err(failed)?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for number in numbers.into_iter().filter(|number| *number > 2 && !kept.contains(number)) {
+        // SAFETY: as for `close_all_but`; the list's own descriptor is closed already, which is no error.
+        unsafe { libc::close(number) };
+    }
+    Ok(())
+}
+
+fn close_ranges_but<const N: usize>(kept: [RawFd; N]) -> nix::Result<()> {
     let mut kept = kept.map(|number| number as libc::c_uint);
     kept.sort_unstable();
     let mut first = 3;

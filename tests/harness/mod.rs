@@ -4,6 +4,7 @@
 pub mod bad_registry;
 #[macro_use]
 pub mod host;
+pub mod hide;
 pub mod http;
 pub mod image;
 pub mod outcome;

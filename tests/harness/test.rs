@@ -12,7 +12,7 @@ use std::{env, fs, thread};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Image, Outcome, Stream, host, registry::Registry, within};
+use super::{Image, Outcome, Stream, hide, host, registry::Registry, within};
 
 /// Temporary folders and the environment that leads `devbox` into them.
 pub struct Test {
@@ -141,6 +141,9 @@ impl Test {
     }
 
     fn call(&self, mut command: Command) -> Call {
+        if host::hides() {
+            hide::from(&mut command, &hide::all());
+        }
         command.env_clear().envs(self.environment.iter().cloned()).current_dir(self.project());
         Call { command, input: None }
     }
@@ -174,6 +177,12 @@ impl Call {
 
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.command.env(key, value);
+        self
+    }
+
+    /// As on a kernel without these system calls: each answers `ENOSYS`, in all that comes of the command too.
+    pub fn without(mut self, calls: &[libc::c_long]) -> Self {
+        hide::from(&mut self.command, calls);
         self
     }
 
