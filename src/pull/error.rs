@@ -9,18 +9,21 @@ use crate::oci::platform::Platform;
 use crate::oci::{config, manifest};
 use crate::store;
 
-/// An image that could not be had.
+/// An image that could not be brought or sent, for a reason of the kind `W`.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}", .reference.escape_debug())]
-pub struct Error {
+#[error("cannot {action} {}", .image.escape_debug())]
+pub struct Failed<W: std::error::Error + 'static> {
     /// What was to be done, as a verb.
     pub action: &'static str,
-    /// What was asked for.
-    pub reference: String,
-    /// Why it could not be had.
+    /// Which image, as it was asked for.
+    pub image: String,
+    /// Why it could not be.
     #[source]
-    pub why: Box<Why>,
+    pub why: Box<W>,
 }
+
+/// An image that could not be had.
+pub type Error = Failed<Why>;
 
 /// Why an image can't be had.
 #[derive(Debug, thiserror::Error)]

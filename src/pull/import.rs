@@ -57,7 +57,7 @@ pub fn import(
     let brought = bring();
     // what interrupted commands left is no reason to fail
     let _ = store.sweep();
-    brought.map_err(|why| Error { action: "pull", reference: text, why: Box::new(why) })
+    brought.map_err(|why| Error { action: "pull", image: text, why: Box::new(why) })
 }
 
 /// What [`load`] reads.
@@ -128,7 +128,7 @@ pub fn load<P: Progress>(
     };
     let brought = bring();
     let _ = store.sweep();
-    brought.map_err(|why| Error { action: "load", reference: shown.to_owned(), why: Box::new(why) })
+    brought.map_err(|why| Error { action: "load", image: shown.to_owned(), why: Box::new(why) })
 }
 
 /// Where loaded images are from, for their record: `-` for a pipe, which nothing else is called.

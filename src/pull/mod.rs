@@ -31,7 +31,7 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
-pub use error::{Error, Why};
+pub use error::{Error, Failed, Why};
 pub use import::{Input, Loaded, Names, import, load};
 
 use blobs::Blobs;
@@ -88,7 +88,7 @@ pub fn here(store: &Store, name: &str, platform: &Platform) -> Result<Option<Ima
     };
     found.map(|found| found.map(|(image, _)| image)).map_err(|why| Error {
         action: "pull",
-        reference: name.to_owned(),
+        image: name.to_owned(),
         why: Box::new(why),
     })
 }
@@ -118,8 +118,8 @@ pub fn pull(
     let pulled = bring(store, dirs, request, progress);
     // what interrupted commands left is no reason to fail
     let _ = store.sweep();
-    let reference = || request.reference.to_string();
-    pulled.map_err(|why| Error { action: "pull", reference: reference(), why: Box::new(why) })
+    let image = || request.reference.to_string();
+    pulled.map_err(|why| Error { action: "pull", image: image(), why: Box::new(why) })
 }
 
 fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progress) -> Result<Pulled, Why> {

@@ -6,20 +6,11 @@ use crate::fetch;
 use crate::layout;
 use crate::oci::digest::Digest;
 use crate::oci::{config, manifest};
+use crate::pull::Failed;
 use crate::store;
 
 /// An image that could not be sent.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}", .image.escape_debug())]
-pub struct Error {
-    /// What was to be done, as a verb.
-    pub action: &'static str,
-    /// Which image.
-    pub image: String,
-    /// Why it could not be.
-    #[source]
-    pub why: Box<Why>,
-}
+pub type Error = Failed<Why>;
 
 /// Why an image can't be sent.
 #[derive(Debug, thiserror::Error)]
