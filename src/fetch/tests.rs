@@ -26,7 +26,7 @@ use super::*;
 use crate::cancel::Cancel;
 use crate::oci::media_type::{OCI_LAYER, OCI_MANIFEST};
 
-const QUICK: Timeouts = Timeouts { connect: Duration::from_secs(5), idle: Duration::from_millis(300) };
+const QUICK: Timeouts = Timeouts { connect: Duration::from_secs(5), idle: Duration::from_secs(1) };
 
 fn registry(address: &str, credentials: Credentials) -> Registry {
     let reference = format!("{address}/a/b:1").parse().unwrap();
@@ -90,7 +90,7 @@ fn manifests_that_cannot_be_had() {
         (Answer::status(511, "<p>pay").header("Content-Type", "text/html"), "NotARegistry", "`<p>pay`"),
         (Answer::ok([b' '; 65536]).endless(), "TooLarge", "4194304"),
         (Answer::ok("{\"schema").cut(3), "Cut", "after 3 of 8 bytes"),
-        (Answer::ok("ab").pause(Duration::from_secs(2)), "Silent", "silent"),
+        (Answer::ok("ab").pause(Duration::from_secs(4)), "Silent", "silent"),
         (Answer::status(302, "").header("Location", "/v2/a/b/manifests/1"), "Redirect", "redirects"),
     ] {
         let fake = Fake::start(move |_, _| answer.clone());
@@ -257,7 +257,7 @@ fn blobs_are_what_was_asked_for() {
         (Answer::ok("<html>").header("Content-Type", "text/html"), "NotARegistry"),
         (Answer::ok("01234"), "Cut"),
         (Answer::ok("0123456789").cut(5), "Cut"),
-        (Answer::ok("0123456789").pause(Duration::from_secs(2)), "Silent"),
+        (Answer::ok("0123456789").pause(Duration::from_secs(4)), "Silent"),
         (Answer::status(404, r#"{"errors":[{"code":"BLOB_UNKNOWN"}]}"#), "NotFound"),
         (Answer::status(404, "gone"), "NotFound"),
         (Answer::status(403, r#"{"errors":[{"code":"DENIED","message":"no"}]}"#), "Denied"),
@@ -378,7 +378,7 @@ fn a_cut_body_is_gone_on_with() {
 
 #[test]
 fn slow_is_not_silent() {
-    let fake = Fake::start(|_, _| Answer::ok("0123456789").drip(Duration::from_millis(60)));
+    let fake = Fake::start(|_, _| Answer::ok("0123456789").drip(Duration::from_millis(150)));
     let start = Instant::now();
     assert_eq!(read(anonymous(&fake).blob(&layer(b"0123456789"))).unwrap(), b"0123456789");
     assert!(start.elapsed() > QUICK.idle, "longer than it may be silent");
