@@ -38,6 +38,7 @@ mod boxes_as_data;
 mod config;
 mod drivers;
 mod fs;
+mod full_ids;
 mod host_box;
 mod ids;
 mod life;
