@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::opening::Opening;
 use crate::error::Error;
@@ -46,7 +46,7 @@ impl Opening<'_> {
             _ => {}
         }
         let name = &record.name;
-        let places = places(boxes.folder(name)?, record.driver);
+        let places = places(&boxes.folder(name)?, record.driver);
         let mut owners = match maps {
             IdMaps::Full { .. } => self.owners(record)?,
             IdMaps::Single { .. } => Vec::new(),
@@ -103,8 +103,8 @@ impl Opening<'_> {
 }
 
 /// The folders of a box that sessions write to, and whether each is the root.
-fn places(folder: PathBuf, driver: Driver) -> Vec<(PathBuf, bool)> {
-    let root = if driver == Driver::Copy { copy::tree(&folder) } else { folder.join("upper") };
+fn places(folder: &Path, driver: Driver) -> Vec<(PathBuf, bool)> {
+    let root = if driver == Driver::Copy { copy::tree(folder) } else { folder.join("upper") };
     let mounts = fs::read_dir(folder.join("mounts")).into_iter().flatten().flatten();
     let mounts = mounts.map(|mount| mount.path().join("upper"));
     let others = mounts.chain([folder.join("home")]).filter(|place| place.is_dir());

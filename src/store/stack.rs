@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Store;
 use super::error::{At, Error};
 use super::index::{self, Owner};
 use super::layer::Draft;
@@ -25,7 +26,6 @@ use super::lock::{Holder, Lock};
 use super::merge::merge;
 use super::tree::remove_tree;
 use super::usage::Usage;
-use super::Store;
 use crate::cancel::Cancel;
 use crate::oci::digest::Digest;
 
