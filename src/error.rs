@@ -295,6 +295,23 @@ pub enum Error {
         /// The box.
         name: String,
     },
+    /// `import -`, and nothing is piped in.
+    #[error("no archive: standard input is the terminal")]
+    NothingToImport,
+    /// A file is no box.
+    #[error("cannot import {}: {why}", .shown.escape_debug())]
+    Import {
+        /// The archive.
+        shown: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The image of a box to be imported is nowhere to be had.
+    #[error("the box stands on `{}`, which is not here and in no registry", .image.escape_debug())]
+    ImportImage {
+        /// The image's name.
+        image: String,
+    },
     /// A man page can't be written.
     #[error("cannot write {}", .path.display())]
     ManPage {
@@ -376,6 +393,9 @@ impl Error {
             Self::NotInTheBox(_) => Some("it begins with `/` and has no `..`".into()),
             Self::ResetBelow { above, .. } => Some(format!("reset `{}`", above.display())),
             Self::ResetCopy { name } => Some(format!("`devbox reset {name}` resets all of it")),
+            Self::NothingToImport => Some("`devbox import FILE`, or `… | devbox import -`".into()),
+            Self::Import { .. } => Some("`devbox export BOX FILE` makes such an archive".into()),
+            Self::ImportImage { .. } => Some("export the box with `--with-image`".into()),
             Self::NoImageBelow { .. } => {
                 Some("a box made with `--image REF` or from a profile that names an image can be committed".into())
             }

@@ -370,7 +370,7 @@ fn a_box_goes_back_to_what_it_was() {
     let mut both = names(&test);
     both.sort();
     assert_eq!(both, [stamp.trim_end(), "one"]);
-    test.devbox(["snapshots", "demo"]).output().ok().lists(&["SNAPSHOT", "one", "seconds ago"]);
+    test.devbox(["snapshots", "demo"]).output().ok().lists(&["SNAPSHOT", "one", " ago"]);
     for _ in 0..2 {
         test.devbox(["rollback", "demo", "one"]).output().ok().prints("demo");
         let after = (
@@ -552,4 +552,109 @@ fn killed_at_any_moment_there_is_the_one_box_or_the_other() {
     }
     test.devbox(["rollback", "demo", "one"]).output().ok();
     test.sh("cat /etc/state; ls /srv | grep -c '^f'").ok().prints("one\n300");
+}
+
+#[test]
+fn a_box_moves_to_another_machine() {
+    needs!(boxes, images);
+    let (test, _) = changed();
+    test.sh("echo home >~/f; mkdir -p ~/d; ln ~/f ~/d/g; chmod 600 ~/f").ok();
+    let before = diff(&test, "demo");
+    let file = test.path("demo.devbox");
+    let file = file.to_str().unwrap();
+    test.devbox(["export", "demo", file]).output().ok().prints(file);
+    // with the image fetched by its digest there, or brought along
+    let with = test.devbox(["export", "--with-image", "demo", "-"]).output().ok();
+    let away = Test::new();
+    let there = |name: &str| {
+        assert_eq!(diff(&away, name), before, "{name}");
+        let run = |script: &str| {
+            away.devbox(["run", name, "--no-project", "--", "sh", "-c", script]).output().ok().text()
+        };
+        assert_eq!(run("cat ~/f ~/d/g; test ~/f -ef ~/d/g && stat -c %a ~/f"), "home\nhome\n600\n");
+        assert_eq!(run("cat /etc/text; grep -c \"^$(id -un):\" /etc/passwd"), "text\nmore\n1\n");
+        let kept = |test: &Test, name: &str| root(test, name, LOOK);
+        assert_eq!(kept(&away, name), kept(&test, "demo"));
+    };
+    away.devbox(["import", "-", "packed"]).stdin(with.stdout).output().ok().prints("packed");
+    there("packed");
+    let names = away.devbox(["images", "-q"]).output().ok().text();
+    assert!(!names.contains("devbox-import"), "{names}");
+    away.devbox(["import", file]).output().ok().prints("demo");
+    there("demo");
+    away.devbox(["import", file]).output().refused(&["there is a box `demo` already"]);
+    away.devbox(["prune", "--all"]).output().ok();
+    there("packed");
+    away.devbox(["rm", "demo", "packed"]).output().ok();
+    assert_eq!(fs::read_dir(away.path("data/devbox/boxes")).unwrap().count(), 0);
+}
+
+#[test]
+fn owners_move_along() {
+    needs!(boxes, images);
+    if host::left_to_the_user() {
+        return;
+    }
+    needs!(subids);
+    let test = Test::of_image(&Registry::open().push("data:1", &image()));
+    let full = |test: &Test, script: &str| {
+        test.devbox(["run", "demo", "--ids=full", "--root", "--no-project", "--", "sh", "-c", script])
+            .output()
+            .ok()
+            .text()
+    };
+    test.devbox(["run", "--ids=full", "--root", "--", "true"]).output().ok();
+    full(
+        &test,
+        "mkdir -m 700 /srv/a; touch /srv/a/f; chown -R 7:8 /srv/a; echo >>/etc/shadow; chown 0:0 /usr/bin/tool",
+    );
+    let look = "stat -c '%u:%g %a' /srv/a /srv/a/f /etc/shadow /usr/bin/tool /var/mail";
+    let before = full(&test, look);
+    let file = test.path("demo.devbox").display().to_string();
+    test.devbox(["export", "demo", &file]).output().ok();
+    let away = Test::new();
+    away.devbox(["import", &file]).output().ok();
+    assert_eq!(full(&away, look), before);
+    away.devbox(["rm", "demo"]).output().ok();
+}
+
+#[test]
+fn archives_of_strangers_harm_nothing() {
+    use crate::harness::image::tar;
+    let test = Test::new();
+    test.write("home/mine", "mine");
+    let mine = test.home().join("mine").display().to_string();
+    let about = |name: &str| {
+        format!(
+            "{{\"version\":1,\"many_ids\":false,\"with_image\":false,\"record\":{{\"version\":1,\"name\":\"{name}\",\"created\":0,\
+             \"image\":\"host\",\"manifest\":null,\"layers\":[],\"defaults\":{{}},\"profiles\":[],\"project\":null,\
+             \"ephemeral\":false,\"user\":null,\"ids\":null}}}}"
+        )
+    };
+    let import = |listing: &str| test.devbox(["import", "-"]).stdin(tar(listing)).output();
+    import("f 644 box.json {}").refused(&[
+        "cannot import -",
+        "no archive of `devbox export`",
+        "devbox export BOX FILE",
+    ]);
+    import("f 644 other x").refused(&["no archive of `devbox export`"]);
+    import(&format!("l box.json {mine}")).refused(&["no archive of `devbox export`"]);
+    import(&format!("f 644 box.json {}\nf 644 ../../../home/mine x", about("a"))).refused(&["leaves"]);
+    import(&format!("f 644 box.json {}", about("../a"))).refused(&["can't be the name of a box"]);
+    import(&format!("f 644 box.json {}", about("a").replace("\"version\":1,\"many", "\"version\":9,\"many")))
+        .refused(&["newer"]);
+    import(&format!("f 644 box.json {}", about("a").replace("with_image\":false", "with_image\":true")))
+        .refused(&["the image it should hold is missing"]);
+    test.devbox(["import", "-"]).stdin("junk").output().refused(&["error: "]);
+    test.devbox(["import", "/nonexistent"]).output().refused(&["/nonexistent"]);
+    let boxes = test.path("data/devbox/boxes");
+    assert_eq!(fs::read_dir(&boxes).unwrap().count(), 0, "nothing is left");
+    import(&format!("f 644 box.json {}", about("a"))).refused(&["reads the files of this machine", "--yes"]);
+    // links stay links, and folders that are none are not taken
+    let listing = format!("f 644 box.json {}\nl upper {}\nl home {mine}", about("a"), test.home().display());
+    test.devbox(["import", "-", "--yes"]).stdin(tar(&listing)).output().ok();
+    assert!(fs::symlink_metadata(boxes.join("a/upper")).unwrap().is_dir());
+    assert!(fs::symlink_metadata(boxes.join("a/home")).unwrap().is_dir());
+    assert_eq!(fs::read_to_string(&mine).unwrap(), "mine");
+    test.devbox(["rm", "a"]).output().ok();
 }

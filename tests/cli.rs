@@ -19,6 +19,8 @@ pub const VERBS: &[&str] = &[
     "clone",
     "reset",
     "rename",
+    "export",
+    "import",
     "plan",
     "profiles",
     "pull",

@@ -124,6 +124,23 @@ Everything of the box comes along. A profile that names the box still does so by
 Examples:
   devbox rename rust-env rust-old";
 
+pub(super) const EXPORT: &str = "\
+One compressed archive holds what the box changed, with true owners and deletions, its private home, and what is \
+known about it. Its image is named by reference and digest, to be fetched where the box is imported, or put in with \
+--with-image. Project, other mounts and snapshots stay behind.
+
+Examples:
+  devbox export rust-env rust-env.devbox
+  devbox export --with-image rust-env - | ssh host devbox import -";
+
+pub(super) const IMPORT: &str = "\
+The image is fetched by its digest unless it is here or in the archive. Its \
+profile stays behind: the box is entered by its name, and asks for nothing of this machine. The archive is not trusted: it is unpacked as an image's layer is.
+
+Examples:
+  devbox import rust-env.devbox
+  devbox import rust-env.devbox rust-copy";
+
 pub(super) const COMMIT: &str = "\
 The image is that of the box with one layer more: what `devbox diff` shows, with owners, modes, attributes and \
 deletions. It can be run, saved and pushed at once. The private home, the project and other mounts are not in it.

@@ -94,6 +94,12 @@ pub enum Verb {
     /// Give a box another name
     #[command(after_long_help = help::RENAME)]
     Rename(RenameArgs),
+    /// Write a whole box to an archive, for another machine
+    #[command(after_long_help = help::EXPORT)]
+    Export(ExportArgs),
+    /// Make a box of such an archive
+    #[command(after_long_help = help::IMPORT)]
+    Import(ImportArgs),
     /// Make an image of a box
     #[command(after_long_help = help::COMMIT)]
     Commit(CommitArgs),
@@ -356,6 +362,31 @@ pub struct ResetArgs {
     /// Empty the private home, too
     #[arg(long, conflicts_with = "paths")]
     pub home: bool,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The box; it must not run
+    #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: String,
+    /// Where to; `-` is standard output
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Put its image in, so that it need not be fetched there
+    #[arg(long)]
+    pub with_image: bool,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The archive; `-` is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// What to call the box [default: as it was called]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 /// Arguments of `commit`.

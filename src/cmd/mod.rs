@@ -10,8 +10,10 @@ mod diff;
 mod doctor;
 mod driver;
 mod enter;
+mod export;
 mod ids;
 mod images;
+mod import;
 mod in_use;
 mod inspect;
 mod load;
@@ -75,6 +77,8 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Clone(args) => clone::clone(ui, &dirs()?, &args),
         Verb::Rename(args) => clone::rename(ui, &dirs()?, &args),
         Verb::Reset(args) => reset::run(ui, &dirs()?, &args),
+        Verb::Export(args) => export::run(ui, &dirs()?, &args),
+        Verb::Import(args) => import::run(ui, &dirs()?, &args),
         Verb::Inspect(args) => inspect::run(ui, &dirs()?, &args),
         Verb::Plan(args) => plan::run(ui, &dirs()?, args),
         Verb::Profiles(args) => profiles::run(ui, &dirs()?, &args),

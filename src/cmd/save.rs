@@ -56,7 +56,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &SaveArgs) -> Result<ExitCode, Err
 
 /// Where the archive goes. What stands at its place stays until the new one is whole, and one that is not leaves
 /// nothing, however the process ends.
-enum Target {
+pub(super) enum Target {
     /// A file without a name, to be put at the path.
     File(File, PathBuf),
     /// The same with a name of its own, for file systems that know no other.
@@ -66,7 +66,7 @@ enum Target {
 }
 
 impl Target {
-    fn open(path: &Path) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Archive { path: path.to_owned(), source };
         let (path, mode) = match fs::metadata(path) {
             Ok(found) if found.is_dir() => return Err(failed(io::ErrorKind::IsADirectory.into())),
@@ -94,13 +94,13 @@ impl Target {
         Ok(Self::Named(file, path, draft))
     }
 
-    fn file(&self) -> &File {
+    pub(super) fn file(&self) -> &File {
         match self {
             Self::File(file, _) | Self::Named(file, ..) | Self::Stream(file) => file,
         }
     }
 
-    fn publish(self) -> Result<(), Error> {
+    pub(super) fn publish(self) -> Result<(), Error> {
         if let Self::File(file, path) | Self::Named(file, path, _) = &self {
             // else a crash could leave an empty file in place of the old one
             file.sync_all().map_err(|source| Error::Archive { path: path.clone(), source })?;
@@ -122,7 +122,7 @@ impl Target {
 }
 
 /// A name beside the archive's, taken away again unless it was moved to its place.
-struct Draft(PathBuf);
+pub(super) struct Draft(PathBuf);
 
 impl Draft {
     fn beside(target: &Path) -> Self {

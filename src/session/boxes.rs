@@ -229,6 +229,37 @@ impl Boxes {
         self.rewrite(&record)
     }
 
+    /// A folder beside the boxes for what is to become one; swept when this process is no more.
+    pub fn anteroom(&self) -> Result<PathBuf, Error> {
+        let path = self.staging("import")?;
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(at("make", &path))?;
+        Ok(path)
+    }
+
+    /// Makes a box of parts that stand in `from`, which they leave. `started` is the word of its last start, if it had
+    /// one. A box that is there stays and is an error.
+    pub fn create_from(
+        &self,
+        record: Record,
+        from: &Path,
+        started: Option<&str>,
+        ids: &IdMaps,
+    ) -> Result<OwnedFd, Error> {
+        self.create_filled(record, ids, |staging| {
+            for part in ["upper", "home"] {
+                if fs::symlink_metadata(from.join(part)).is_ok_and(|found| found.is_dir()) {
+                    let target = staging.join(part);
+                    fs::remove_dir(&target).map_err(at("replace", &target))?;
+                    fs::rename(from.join(part), &target).map_err(at("make", &target))?;
+                }
+            }
+            match started {
+                Some(word) => fs::write(staging.join("started"), word).map_err(at("write", staging)),
+                None => Ok(()),
+            }
+        })
+    }
+
     /// Replaces the record of a box whose lock the caller holds.
     pub fn rewrite(&self, record: &Record) -> Result<(), Error> {
         let folder = self.folder(&record.name)?;

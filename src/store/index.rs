@@ -107,12 +107,15 @@ impl Writer {
 
 /// Reads the entries that do not belong to 0:0, in order of path.
 pub(super) fn foreign_owners(path: &Path) -> Result<Vec<Owner>, Error> {
-    Ok(read(path, &mut |_, _| {})?.0)
+    Ok(read(path, &mut |_, _, _| {})?.0)
 }
 
+/// Who is told of attributes: path, name, value.
+pub(super) type Aside<'a> = dyn FnMut(&[u8], &[u8], &[u8]) + 'a;
+
 /// The same, and how many of the lines have such an owner; `aside` is called with each attribute that is not set on
-/// its inode: the path and its name.
-pub(super) fn read(path: &Path, aside: &mut dyn FnMut(&[u8], &[u8])) -> Result<(Vec<Owner>, u64), Error> {
+/// its inode: the path, its name and its value.
+pub(super) fn read(path: &Path, aside: &mut Aside<'_>) -> Result<(Vec<Owner>, u64), Error> {
     let damaged = |why: &str| Error::Damaged { path: path.to_owned(), why: why.to_owned() };
     let file = File::open(path).at("open", path)?;
     let mut lines = BufReader::new(file).lines();
@@ -127,7 +130,7 @@ pub(super) fn read(path: &Path, aside: &mut dyn FnMut(&[u8], &[u8])) -> Result<(
         if let Some(attribute) = text.strip_prefix("x ") {
             let (name, value) = attribute.split_once(' ').ok_or_else(|| damaged("a line is no attribute"))?;
             match (unescape(name), unescape(value)) {
-                (Some(name), Some(_)) => aside(&last, &name),
+                (Some(name), Some(value)) => aside(&last, &name, &value),
                 _ => return Err(damaged("a line is no attribute")),
             }
             continue;

@@ -171,6 +171,7 @@ fn what_a_start_leaves_is_no_change() {
     place.file("upper/etc/hosts", "");
     mark("upper/etc/hosts");
     symlink("/run/devbox/localtime", place.at("upper/etc/localtime")).unwrap();
+    symlink("/proc/self/mounts", place.at("upper/etc/mtab")).unwrap();
     place.file("upper/etc/passwd", "root\nme:bash\n");
     place.file("upper/etc/group", "root\nme\n");
     let lines = [vec![b"me:sh\n".to_vec(), b"me:bash\n".to_vec()], vec![b"me\n".to_vec()]];

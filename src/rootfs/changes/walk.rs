@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::lower::{self, Found, Stack, is_opaque, is_whiteout, kind};
 use super::{Change, Entry, Error, Files, OWNER, SETUP, What};
@@ -16,6 +17,8 @@ const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Where a start lets a box's time zone lead.
 const LOCAL_TIME: &[u8] = b"/run/devbox/localtime";
+/// And where its list of mounts.
+const MOUNTS: &[u8] = b"/proc/self/mounts";
 /// Account files are this large at most.
 const MAX_ACCOUNTS: usize = 1 << 20;
 
@@ -34,6 +37,9 @@ pub fn walk(files: &Files<'_>, take: &mut Taker<'_>) -> Result<(), Error> {
 
 /// As [`walk`]; `same` is told of what lies in the upper and is as in the image all the same, folders apart.
 pub(super) fn walk_all(files: &Files<'_>, take: &mut Taker<'_>, same: &mut Same<'_>) -> Result<(), Error> {
+    // a deep folder over many layers takes a descriptor each; what can't be raised is met as EMFILE
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, most)| most);
+    let _ = limit.and_then(|most| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     let upper = std::fs::File::open(files.upper).map_err(|error| Error::Call {
         path: Vec::new(),
         source: sys::Error {
@@ -249,6 +255,9 @@ impl Walk<'_, '_, '_, '_> {
         match kind(stat) {
             libc::S_IFREG => Ok(stat.st_size == 0 && !below.is_there() && is_setup(xattrs)),
             libc::S_IFLNK if self.path == b"etc/localtime" => Ok(fd::readlinkat(folder, name)? == LOCAL_TIME),
+            libc::S_IFLNK if self.path == b"etc/mtab" && !below.is_there() => {
+                Ok(fd::readlinkat(folder, name)? == MOUNTS)
+            }
             _ => Ok(false),
         }
     }

@@ -98,6 +98,11 @@ impl<W: Write> TarWriter<W> {
         self.pad(data)
     }
 
+    /// Gives back where it goes, the archive not ended.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+
     /// Ends the archive; gives back where it went.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.write_all(&[0; 2 * BLOCK])?;

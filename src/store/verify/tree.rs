@@ -98,7 +98,7 @@ impl Tree {
     /// Takes in the index; how many lines of it have an owner.
     pub(super) fn read_index(&mut self, path: &Path) -> Result<u64, Error> {
         let (aside, paths) = (&mut self.aside, &self.known.paths);
-        let (owners, count) = index::read(path, &mut |path, name| {
+        let (owners, count) = index::read(path, &mut |path, name, _| {
             aside.insert(paths.hash_one((path, name)));
         })?;
         self.owners =
