@@ -334,3 +334,61 @@ fn older_kernels_show_the_same_host() {
     }
     assert_eq!(shown[0], shown[1]);
 }
+
+#[test]
+fn a_copy_shares_blocks_where_the_file_system_can() {
+    needs!(boxes, images);
+    if !nix::unistd::Uid::current().is_root() {
+        return;
+    }
+    let image = Image::busybox().layer("f 644 srv/big @/bin/bash\nf 644 srv/more @/bin/bash", Packing::Gzip);
+    let reference = Registry::open().push("shared:1", &image);
+    for make in ["mkfs.btrfs -q", "mkfs.xfs -q"] {
+        if which::which(make.split(' ').next().unwrap()).is_err() {
+            host::skip(&format!("{make} is not installed"));
+            continue;
+        }
+        let test = Test::of_image(&reference);
+        // in mounts of its own, so that all of it goes with the shell
+        let script = format!(
+            "set -e; cd $TMPDIR; truncate -s 500M disk; {make} disk; mount -o loop disk $XDG_DATA_HOME; cd - >/dev/null
+             used() {{ sync -f $XDG_DATA_HOME; df --output=used -k $XDG_DATA_HOME | tail -1; }}
+             \"$0\" run --driver overlay --name first -- true; before=$(used)
+             \"$0\" run --driver copy --name demo -- sh -c 'cmp /srv/big /srv/more && echo x >>/srv/big && echo same'; after=$(used)
+             \"$0\" run --driver copy --name demo -- sh -c 'cmp -s /srv/big /srv/more || echo differs'
+             \"$0\" run --driver overlay --name first -- cmp /srv/big /srv/more
+             echo $((after - before))"
+        );
+        let said =
+            test.under(["unshare", "-m", "sh", "-c", &script], []).env("DEVBOX_DRIVER", "").output().ok();
+        let lines: Vec<_> = said.text().lines().map(str::to_owned).collect();
+        assert_eq!(lines[..2], ["same", "differs"], "{make}: {said}");
+        let kilobytes: i64 = lines[2].parse().unwrap();
+        let image = fs::metadata("/bin/bash").unwrap().len() * 2 / 1024;
+        assert!(kilobytes < image as i64 / 2, "{make}: {kilobytes} KiB of an image of {image}: {said}");
+        assert!(said.stderr.contains("are shared with it"), "{said}");
+    }
+}
+
+#[test]
+fn a_box_in_a_box() {
+    needs!(boxes, images, debian);
+    let tar = fs::read(host::debian_tar().unwrap()).unwrap();
+    let reference = Registry::open().push("debian:1", &Image::empty().tar(tar, Packing::Zstd));
+    let inner = Registry::open().push("busybox:1", &Image::busybox());
+    let test = Test::of_image(&reference);
+    let bin = crate::harness::test::binary();
+    let volume = format!("{}:/opt/bin:ro", bin.parent().unwrap().display());
+    let devbox = format!("/opt/bin/{}", bin.file_name().unwrap().to_str().unwrap());
+    // in its home, which is no overlay, and on its root
+    for (data, driver) in [("$HOME/data", "overlay"), ("/data", "copy")] {
+        let script = format!(
+            "export XDG_DATA_HOME={data} XDG_RUNTIME_DIR=/tmp/run; mkdir -p $XDG_DATA_HOME; mkdir -p -m 700 $XDG_RUNTIME_DIR
+             {devbox} -q run --image {inner} --name inner -- sh -c 'id -u; echo x >/kept; ls /opt; sudo id -u'
+             {devbox} run inner -- cat /kept; {devbox} inspect inner | awk '/^driver/ {{print $2}}'"
+        );
+        let words = ["run", "-v", &volume, "--", "bash", "-c", &script];
+        let said = test.devbox(words).env("DEVBOX_DRIVER", "overlay").output().ok();
+        said.prints(&format!("{}\n0\nx\n{driver}", nix::unistd::Uid::current()));
+    }
+}

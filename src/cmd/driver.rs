@@ -139,10 +139,10 @@ impl Opening<'_> {
         }
         let (bytes, files) = self.weigh(record, lowers)?;
         let shares = lowers.first().is_some_and(|lower| copy::shares(&folder, lower));
-        let seconds = (if shares { 0 } else { bytes / BYTES_A_SECOND }) + files / FILES_A_SECOND;
-        let time = match seconds {
-            0 => "about a second".to_owned(),
-            seconds => format!("about {} seconds", seconds + 1),
+        let written = if shares { 0 } else { bytes * 1000 / BYTES_A_SECOND };
+        let time = match (written + files * 1000 / FILES_A_SECOND).div_ceil(1000) {
+            0 | 1 => "about a second".to_owned(),
+            seconds => format!("about {seconds} seconds"),
         };
         let cost = match shares {
             true => format!(

@@ -110,6 +110,11 @@ impl Error {
             Self::SetUp {
                 stage: Stage::Root, errno: Errno::EINVAL | Errno::ENODEV | Errno::EPERM, ..
             } => "`devbox doctor` tells what this kernel's overlayfs can do for you".into(),
+            Self::SetUp { stage: Stage::Operation, errno: Errno::EPERM, what } if what == PROC => {
+                "a container around this shell hides parts of /proc, and then the kernel gives no other one: start it with \
+                 `--security-opt unmask=ALL` (podman) or `--security-opt systempaths=unconfined` (docker)"
+                    .into()
+            }
             Self::SetUp { errno: Errno::ENOSPC, .. } => {
                 "the disk is full, or the limit of mounts is reached (/proc/sys/fs/mount-max)".into()
             }
@@ -154,6 +159,9 @@ fn root_words(root: &Root) -> String {
     }
 }
 
+/// As `op_words` has it.
+const PROC: &str = "mount `/proc` in the box";
+
 fn op_words(op: &Op) -> String {
     let shown = |text: &CStr| format!("`{}`", text.to_string_lossy().escape_debug());
     let target = shown(op.target());
@@ -162,7 +170,8 @@ fn op_words(op: &Op) -> String {
         Op::File(_) | Op::Write { .. } => format!("make the file {target} in the box"),
         Op::Link { .. } => format!("make the link {target} in the box"),
         Op::Append { .. } => format!("add to {target} in the box"),
-        Op::Tmpfs { .. } | Op::Dev | Op::Proc => format!("mount {target} in the box"),
+        Op::Proc => PROC.to_owned(),
+        Op::Tmpfs { .. } | Op::Dev => format!("mount {target} in the box"),
         Op::Bind { from, .. } | Op::BindWithin { from, .. } => {
             format!("mount {} at {target} in the box", shown(from))
         }
