@@ -351,7 +351,7 @@ fn a_copy_shares_blocks_where_the_file_system_can() {
         let test = Test::of_image(&reference);
         // in mounts of its own, so that all of it goes with the shell
         let script = format!(
-            "set -e; cd $TMPDIR; truncate -s 500M disk; {make} disk; mount -o loop disk $XDG_DATA_HOME; cd - >/dev/null
+            "set -e; cd $TMPDIR; truncate -s 500M disk; {make} disk >/dev/null; mount -o loop disk $XDG_DATA_HOME; cd - >/dev/null
              used() {{ sync -f $XDG_DATA_HOME; df --output=used -k $XDG_DATA_HOME | tail -1; }}
              \"$0\" run --driver overlay --name first -- true; before=$(used)
              \"$0\" run --driver copy --name demo -- sh -c 'cmp /srv/big /srv/more && echo x >>/srv/big && echo same'; after=$(used)
