@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use devbox::cancel::Cancel;
 use devbox::oci::digest::Digest;
 use devbox::store::{InUse, Store};
 
@@ -29,7 +30,7 @@ pub fn unpack(tar: &[u8]) {
     let Place { root, store } = place();
     let id = Digest::of(tar);
     let hold = store.hold(&mut |_| {}).unwrap();
-    let lock = store.lock_layer(&hold, &id, &mut |_| {}).unwrap();
+    let lock = store.lock_layer(&hold, &id, &Cancel::default(), &mut |_| {}).unwrap().unwrap();
     let unpacked = store.unpack_layer(&lock, tar).and_then(|staged| store.publish_layer(staged));
     drop(lock);
     match unpacked {
