@@ -167,26 +167,30 @@ fn ids_can_change_later() {
 fn a_box_goes_over_to_the_newest_image() {
     needs!(boxes, images);
     let registry = Registry::open();
-    let image = |listing: &str| Image::busybox().layer(listing, Packing::Gzip);
-    let old =
-        "f 644 etc/age old\\n\nf 644 etc/both same\\n\nf 644 etc/mine theirs\\n\nf 644:3:3 srv/owned x\\n";
-    let new =
-        "f 644 etc/age new\\n\nf 644 etc/both same\\n\nf 644 etc/mine other\\n\nf 644:4:4 srv/owned x\\n";
-    let reference = registry.push("updated:1", &image(old));
+    let image = |text: &str, place: &str, owner: u8| {
+        let listing = format!(
+            "f 644 etc/age {text}\\n\nf 644 etc/both same\\n\nf 644 etc/mine {text}\\n\nf 644 srv/dir/file x\\n\n\
+             f 644:{owner}:{owner} srv/owned x\\n\n{place}"
+        );
+        Image::busybox().layer(&listing, Packing::Gzip)
+    };
+    let reference = registry.push("updated:1", &image("old", "d 755 opt/place", 3));
     let test = Test::of_image(&reference);
     let update = |arguments: &[&str]| test.devbox([&["update"], arguments].concat()).output();
     update(&[]).refused(&["there is no box `demo`"]);
-    // a copy that is as the image's does not hide the new one
-    test.sh("echo own >/etc/both; echo own >/etc/own; mv /etc/age /etc/x; cp -p /etc/x /etc/age; rm /etc/x; cat /etc/age")
-        .ok()
-        .prints("old");
+    // Copies that are as the image's hide nothing, but where they stand in a folder that does.
+    let copies = "cd /etc; cp -p age /tmp; rm age; cp -p /tmp/age .; echo own >both; echo own >own; \
+                  cd /srv; cp -p dir/file /tmp; rm -r dir; mkdir dir; cp -p /tmp/file dir; cat /etc/age";
+    test.sh(copies).ok().prints("old");
     update(&[]).ok().says(&["over the newest"]);
-    registry.push("updated:1", &image(new));
+    registry.push("updated:1", &image("new", "l opt/place ../etc", 4));
 
-    test.sh("echo own >/etc/mine").ok();
-    update(&[]).refused(&[
+    test.sh("echo own >/etc/mine; echo own >/opt/place/own").ok();
+    let refused = update(&[]);
+    refused.refused(&[
         "/etc/mine is the box's own",
-        "stays over its image: 1 of its own paths",
+        "/opt/place is the box's own",
+        "stays over its image: 2 of its own paths",
         "hint: `devbox update --force demo`",
     ]);
     test.sh("cat /etc/age /etc/mine").ok().prints("old\nown");
@@ -196,11 +200,21 @@ fn a_box_goes_over_to_the_newest_image() {
     assert!(held.ended(std::time::Duration::ZERO).is_none());
     held.wait().ok();
 
+    test.sh("rm -r /opt/place").ok();
     update(&["--force", "-q"]).ok();
-    test.sh("cat /etc/age /etc/mine /etc/both /etc/own").ok().prints("new\nown\nown\nown");
-    test.sh("id -un")
-        .ok()
-        .prints(&nix::unistd::User::from_uid(nix::unistd::Uid::current()).unwrap().unwrap().name);
+    test.sh("cat /etc/age /etc/mine /etc/both /etc/own /srv/dir/file").ok().prints("new\nown\nown\nown\nx");
+    let me = nix::unistd::User::from_uid(nix::unistd::Uid::current()).unwrap().unwrap();
+    test.sh("id -un").ok().prints(&me.name);
     update(&[]).ok().says(&["over the newest"]);
     test.devbox(["verify"]).output().ok();
+}
+
+/// Many images have one time for all their files.
+#[test]
+fn a_change_of_the_same_size_and_time_is_one() {
+    needs!(boxes, images);
+    let image = Image::busybox().layer("f 644 etc/age old\\n", Packing::Gzip);
+    let test = Test::of_image(&Registry::open().push("times:1", &image));
+    test.sh("touch -r /etc/age /tmp/time; echo new >/etc/age; touch -r /tmp/time /etc/age").ok();
+    test.devbox(["diff", "-q", "demo"]).output().ok().prints("/etc/age");
 }

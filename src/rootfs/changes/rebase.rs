@@ -4,14 +4,13 @@
 //! hidden that the box did not mean to hide.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::fcntl::OFlag;
 
 use super::lower::{self, Found, Stack, kind};
-use super::walk::{walk, walk_all};
-use super::{Error, Files, Lower, What};
+use super::walk::{is_equal, walk_all};
+use super::{Change, Error, Files, Lower, What};
 use crate::sys;
 use crate::sys::fd;
 
@@ -27,10 +26,7 @@ pub fn conflicts(
     };
     let before = Image { lowers: files.lowers, roots: lower::roots(files.lowers).map_err(failed(b""))? };
     let after = Image { lowers: other, roots: lower::roots(other).map_err(failed(b""))? };
-    walk(files, &mut |change| {
-        if change.what == What::Kept {
-            return Ok(());
-        }
+    let mut of_each = |change: &Change<'_>| {
         let agree = before.find(change.path).and_then(|old| {
             let new = after.find(change.path)?;
             match (change.what, &old, &new) {
@@ -38,8 +34,8 @@ pub fn conflicts(
                 (What::Added, Found::Nothing, Found::Folder(_)) => {
                     Ok(change.entry.is_some_and(|entry| kind(&entry.stat) == libc::S_IFDIR))
                 }
-                // a folder with other attributes shows what is in it
-                (What::Changed, Found::Folder(_), Found::Folder(_)) => {
+                // a folder shows what is in it, and its own attributes
+                (What::Changed | What::Kept, Found::Folder(_), Found::Folder(_)) => {
                     Ok(before.looks(change.path, &old)? == after.looks(change.path, &new)?)
                 }
                 _ => same(&before, &after, change.path, &old, &new),
@@ -49,7 +45,8 @@ pub fn conflicts(
             take(change.path)?;
         }
         Ok(())
-    })
+    };
+    walk_all(files, &mut of_each, &mut |_, _| Ok(()))
 }
 
 /// Removes from the box's own files what is as in the image, so that another image's shows.
@@ -158,17 +155,4 @@ fn open(folder: BorrowedFd<'_>, path: &[u8], stat: &libc::stat) -> Result<Option
 fn own(mut xattrs: Vec<fd::Xattr>) -> Vec<fd::Xattr> {
     xattrs.retain(|(name, _)| !crate::rootfs::driver::upper::is_private(name));
     xattrs
-}
-
-fn is_equal(mut a: File, mut b: File) -> std::io::Result<bool> {
-    let (mut one, mut other) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    loop {
-        let count = a.read(&mut one)?;
-        if count == 0 {
-            return Ok(b.read(&mut other[..1])? == 0);
-        }
-        if b.read_exact(&mut other[..count]).is_err() || one[..count] != other[..count] {
-            return Ok(false);
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! The walk over a box's files, in order of path, folders before what is in them.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
@@ -32,15 +34,20 @@ pub(super) type Same<'s> = dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), sys::E
 /// Calls `take` for every change, in order of path. A folder that is itself as it was comes as [`What::Kept`], when
 /// something in it is changed. A box may run meanwhile: what vanishes is passed over.
 pub fn walk(files: &Files<'_>, take: &mut Taker<'_>) -> Result<(), Error> {
-    walk_all(files, take, &mut |_, _| Ok(()))
+    walk_with(files, take, None)
 }
 
-/// As [`walk`]; `same` is told of what lies in the upper and is as in the image all the same, folders apart.
+/// As [`walk`], and every folder comes that is in the image too. `same` is told of what lies in the upper over its like in
+/// the image, folders apart.
 pub(super) fn walk_all(files: &Files<'_>, take: &mut Taker<'_>, same: &mut Same<'_>) -> Result<(), Error> {
+    walk_with(files, take, Some(same))
+}
+
+fn walk_with<'s>(files: &Files<'_>, take: &mut Taker<'_>, same: Option<&mut Same<'s>>) -> Result<(), Error> {
     // a deep folder over many layers takes a descriptor each; what can't be raised is met as EMFILE
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, most)| most);
     let _ = limit.and_then(|most| setrlimit(Resource::RLIMIT_NOFILE, most, most));
-    let upper = std::fs::File::open(files.upper).map_err(|error| Error::Call {
+    let upper = File::open(files.upper).map_err(|error| Error::Call {
         path: Vec::new(),
         source: sys::Error {
             call: "open",
@@ -71,7 +78,7 @@ pub(super) fn walk_all(files: &Files<'_>, take: &mut Taker<'_>, same: &mut Same<
 struct Walk<'a, 't, 'u, 's> {
     files: &'a Files<'a>,
     take: &'t mut Taker<'u>,
-    same: &'t mut Same<'s>,
+    same: Option<&'t mut Same<'s>>,
     path: Vec<u8>,
     frames: Vec<Frame>,
 }
@@ -192,7 +199,8 @@ impl Walk<'_, '_, '_, '_> {
         inner.path_length = self.path.len();
         inner.pending = Some(Pending { name, what, stat, owner, xattrs });
         self.frames.push(inner);
-        if what == What::Kept || made_by_us { Ok(()) } else { self.tell_folders() }
+        let untold = what == What::Kept && self.same.is_none();
+        if untold || made_by_us { Ok(()) } else { self.tell_folders() }
     }
 
     fn other(&mut self, name: &[u8], stat: libc::stat, below: &Found) -> Result<(), Error> {
@@ -222,7 +230,7 @@ impl Walk<'_, '_, '_, '_> {
         {
             let same = is_same(&entry, their_folder, found).map_err(|source| self.failed(source))?;
             if same && stat.st_nlink == 1 {
-                return (self.same)(folder, name).map_err(|source| self.failed(source));
+                return self.copied(folder, name);
             }
         }
         if let Some(lines) = self.account_lines() {
@@ -233,7 +241,7 @@ impl Walk<'_, '_, '_, '_> {
                 if Some(&without) == theirs.as_ref()
                     && same_kind.is_some_and(|(.., found)| found.st_mode == stat.st_mode)
                 {
-                    return (self.same)(folder, name).map_err(|source| self.failed(source));
+                    return self.copied(folder, name);
                 }
                 entry.content = Some(without);
             }
@@ -241,6 +249,15 @@ impl Walk<'_, '_, '_, '_> {
         self.tell_folders()?;
         let what = if below.is_there() { What::Changed } else { What::Added };
         self.tell(&Change { path: &self.path.clone(), what, entry: Some(&entry) })
+    }
+
+    /// A copy of the image's. In a folder that hides the image's it is not one to be missed.
+    fn copied(&mut self, folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
+        let hidden = self.frames.last().is_some_and(|frame| frame.whole);
+        match &mut self.same {
+            Some(same) if !hidden => same(folder, name).map_err(|source| self.failed(source)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a start of ours put it there.
@@ -349,11 +366,43 @@ fn is_same(entry: &Entry<'_>, folder: BorrowedFd<'_>, found: &libc::stat) -> Res
     Ok(match kind(stat) {
         libc::S_IFREG => {
             let time = |stat: &libc::stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-            time(stat) == time(found) && own_xattrs(attributes(folder, entry.name, found)?) == entry.xattrs
+            time(stat) == time(found)
+                && own_xattrs(attributes(folder, entry.name, found)?) == entry.xattrs
+                // Times prove nothing: many images have one for all their files.
+                && has_same_content(entry, folder)?
         }
         libc::S_IFLNK => fd::readlinkat(folder, entry.name)? == fd::readlinkat(entry.folder, entry.name)?,
         _ => stat.st_rdev == found.st_rdev,
     })
+}
+
+fn has_same_content(entry: &Entry<'_>, folder: BorrowedFd<'_>) -> Result<bool, sys::Error> {
+    let open =
+        |folder| fd::openat(folder, entry.name, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0).map(File::from);
+    let failed = |error: std::io::Error| sys::Error {
+        call: "read",
+        args: entry.name.escape_ascii().to_string(),
+        errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
+    };
+    is_equal(open(entry.folder)?, open(folder)?).map_err(failed)
+}
+
+/// Whether two files have the same bytes from where they stand.
+pub(super) fn is_equal(mut a: File, mut b: File) -> std::io::Result<bool> {
+    let (mut one, mut other) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        let count = a.read(&mut one)?;
+        if count == 0 {
+            return Ok(b.read(&mut other[..1])? == 0);
+        }
+        match b.read_exact(&mut other[..count]) {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+        if one[..count] != other[..count] {
+            return Ok(false);
+        }
+    }
 }
 
 fn content(folder: BorrowedFd<'_>, name: &[u8]) -> Option<Vec<u8>> {

@@ -38,6 +38,10 @@ pub fn to_one(top: OwnedFd) -> Result<(), sys::Error> {
 pub fn to_many(top: OwnedFd, image: &Owners) -> Result<u64, sys::Error> {
     let mut beyond = 0;
     walk(top, &mut |place| {
+        // Given already: by its users, or before this was cut short.
+        if (place.found.st_uid, place.found.st_gid) != (0, 0) {
+            return Ok(());
+        }
         let usual = image.get(place.path).copied().unwrap_or((0, 0));
         let handle = place.open()?;
         let note = match &handle {
@@ -45,7 +49,7 @@ pub fn to_many(top: OwnedFd, image: &Owners) -> Result<u64, sys::Error> {
             None => None,
         };
         let (uid, gid) = note.as_ref().map_or(usual, |(_, text)| noted(text, usual));
-        if (uid, gid) != (place.found.st_uid, place.found.st_gid) {
+        if (uid, gid) != (0, 0) {
             match place.give(uid, gid) {
                 Err(error) if error.errno == Errno::EINVAL => {
                     beyond += 1;
