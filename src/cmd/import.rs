@@ -1,16 +1,20 @@
 //! `devbox import`: a box from an archive of `export`. Nothing the archive says is believed: it is unpacked as a layer
 //! is, into a folder that is no box, and its image is known by digests.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
 
 use super::contents::widest;
 use super::export::{About, VERSION};
 use crate::cli::ImportArgs;
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
+use crate::idmap::IdMaps;
 use crate::mount::Driver;
 use crate::oci::config::ImageConfig;
 use crate::oci::platform::Platform;
@@ -70,7 +74,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ImportArgs) -> Result<ExitCode, E
     (record.driver, record.driver_because) = (Driver::Overlay, None);
     let packed = about.with_image.then(|| tree.join("image.tar"));
     bring_image(ui, dirs, &store, &mut record, packed.as_deref())?;
-    note_owners(&tree, &beside, &ids)?;
+    note_owners(&tree, &beside, &handed_to_root(&store, &record, &beside)?, &ids)?;
     let started = about.many_ids.then_some("single");
     boxes.create_from(record, &tree, started, &ids)?;
     ui.line(&name)?;
@@ -186,9 +190,22 @@ fn is_whole(store: &Store, manifest: &crate::oci::digest::Digest) -> Result<bool
     Ok(store.image(manifest)?.is_some_and(|image| image.layers.iter().all(|layer| store.has_layer(layer))))
 }
 
+/// Paths of the tree that are root's, if they are there, and someone else's in the image.
+fn handed_to_root(store: &Store, record: &Record, beside: &Beside) -> Result<BTreeSet<Vec<u8>>, Error> {
+    let mut paths = BTreeSet::new();
+    for layer in &record.layers {
+        let owners = store.foreign_owners(layer)?;
+        paths.extend(owners.iter().map(|owner| [b"upper/", owner.path_bytes()].concat()));
+    }
+    for owner in &beside.owners {
+        paths.remove(owner.path_bytes());
+    }
+    Ok(paths)
+}
+
 /// Owners and capabilities that the unpacked inodes lack: owners as notes, which a start with many ids makes true.
-fn note_owners(tree: &Path, beside: &Beside, ids: &crate::idmap::IdMaps) -> Result<(), Error> {
-    if beside.owners.is_empty() && beside.capabilities.is_empty() {
+fn note_owners(tree: &Path, beside: &Beside, to_root: &BTreeSet<Vec<u8>>, ids: &IdMaps) -> Result<(), Error> {
+    if beside.owners.is_empty() && beside.capabilities.is_empty() && to_root.is_empty() {
         return Ok(());
     }
     let work = |_| {
@@ -201,11 +218,18 @@ fn note_owners(tree: &Path, beside: &Beside, ids: &crate::idmap::IdMaps) -> Resu
             .capabilities
             .iter()
             .map(|(path, value)| (path.as_slice(), &b"security.capability"[..], value.clone()));
-        for (path, name, value) in owners.chain(capabilities) {
-            let Some(file) = find(&top, path)? else { continue };
+        let to_root = to_root.iter().map(|path| (path.as_slice(), OWNER, b"0:0".to_vec()));
+        for (path, name, value) in owners.chain(capabilities).chain(to_root) {
+            let file = match find(&top, path) {
+                Err(error) if matches!(error.errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {
+                    continue;
+                }
+                found => found?,
+            };
+            let Some(file) = file else { continue };
             match fd::fsetxattr(file.as_fd(), name, &value) {
                 // a capability no file here may have
-                Err(error) if name != OWNER && error.errno != nix::errno::Errno::ENOSPC => {}
+                Err(error) if name != OWNER && error.errno != Errno::ENOSPC => {}
                 set => set?,
             }
         }
