@@ -57,6 +57,8 @@ pub struct Overlay {
     pub base: CString,
     /// Host folders, topmost first.
     pub lowers: Vec<CString>,
+    /// Host folder of content that files of the lowers lead to, of which nothing else is seen.
+    pub data: Option<CString>,
     /// Host folder that takes the writes.
     pub upper: CString,
     /// Empty host folder on the same filesystem as `upper`.

@@ -59,6 +59,81 @@ fn what_root_makes_in_the_project_is_mine() {
     fs::remove_dir_all(test.project().join("made")).unwrap();
 }
 
+/// A box whose image has files of others, `bytes` in one of them.
+fn foreign(bytes: usize) -> Test {
+    let listing = format!(
+        "d 755:1000:1000 home/app\nf 644:1000:1000 home/app/large {}\nf 4711:33:33 home/app/small x\nl home/app/link small\n\
+         f 600:3000000:5 home/app/beyond y",
+        "z".repeat(bytes)
+    );
+    let image = Image::busybox().layer(&listing, Packing::Gzip);
+    let reference = Registry::open().push("foreign:1", &image);
+    let test = Test::new();
+    test.project_file(&format!(
+        "image = \"{reference}\"\nname = \"demo\"\nids = \"full\"\nuser = \"root\"\n"
+    ));
+    test
+}
+
+fn owners_are_given(bytes: usize) -> Test {
+    let test = foreign(bytes);
+    let first = test.sh("cd /home/app; stat -c %u:%g:%a . large small link beyond; wc -c <large; cat small");
+    let size = format!("1000:1000:755\n1000:1000:644\n33:33:4711\n0:0:777\n0:0:600\n{bytes}\nx");
+    let first = first.ok().prints(&size);
+    assert!(first.stderr.contains("1 file of the image of box `demo`"), "{first}");
+    assert!(first.stderr.contains("beyond your subordinate ones"), "{first}");
+    let upper = test.path("data/devbox/boxes/demo/upper/home");
+    assert!(!upper.exists(), "nothing of the image is in the box's own files");
+    let again = test
+        .sh("cd /home/app; su app -c 'echo more >>large; tail -c 5 large; stat -c %u:%g large; rm small'; ls")
+        .ok();
+    assert!(!again.stderr.contains("subordinate"), "said once: {again}");
+    again.prints("more\n1000:1000\nbeyond\nlarge\nlink");
+    test.sh("tail -c 5 /home/app/large; chmod 600 /home/app/large; stat -c %u:%a /home/app/large")
+        .ok()
+        .prints("more\n1000:600");
+    test
+}
+
+#[test]
+fn owners_of_the_image() {
+    needs!(boxes, images);
+    if host::left_to_the_user() {
+        return;
+    }
+    needs!(subids);
+    let test = owners_are_given(100);
+    // A layer of owners that was lost, or left half-made, is made again.
+    let folder = test.path("data/devbox/boxes/demo");
+    test.plain(["mv", folder.join("owners").to_str().unwrap(), folder.join("owners.new").to_str().unwrap()])
+        .output()
+        .ok();
+    test.sh("stat -c %u:%g /home/app /home/app/large").ok().prints("1000:1000\n1000:1000");
+    assert!(!folder.join("owners.new").exists());
+    test.devbox(["rm", "demo"]).output().ok();
+    assert!(!folder.exists(), "files of other owners are removed too");
+}
+
+#[test]
+fn many_bytes_of_others_are_no_second_copy() {
+    needs!(boxes, images);
+    if host::left_to_the_user() {
+        return;
+    }
+    needs!(subids);
+    let test = owners_are_given(40 << 20);
+    let owners = test.path("data/devbox/boxes/demo/owners");
+    if !owners.join("data").exists() {
+        return host::skip("this kernel (before 6.16) or file system has content copied or shared");
+    }
+    let blocks = test.plain(["du", "-s", owners.join("tree").to_str().unwrap()]).output().ok().text();
+    let kilobytes: u64 = blocks.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(kilobytes < 4096, "{kilobytes} kB");
+    test.devbox(["verify"]).output().ok();
+    test.devbox(["rm", "demo"]).output().ok();
+    assert!(!owners.exists());
+}
+
 #[test]
 fn postgresql() {
     needs!(boxes, images, debian, mirror);

@@ -97,3 +97,26 @@ fn the_watcher_ends_with_the_last_it_watches() {
     .ok();
     assert_eq!(recorded(&test, "y"), "3:3");
 }
+
+#[test]
+fn without_a_listener_chown_succeeds_and_is_forgotten() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let script = "touch /x && chown 3:4 /x && echo taken; cat /proc/[0-9]*/comm | grep owners || true";
+    let call = test.devbox(["run", "--root", "--", "sh", "-c", script]).without_listeners();
+    call.output().ok().prints("taken");
+    assert_eq!(recorded(&test, "x"), "");
+}
+
+#[test]
+fn the_watcher_holds_nothing_on_older_kernels_either() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let script =
+        "sudo sh -c 'touch /x; chown 3:4 /x; sleep 20 >/dev/null 2>&1 </dev/null &' | cat; echo over";
+    let began = std::time::Instant::now();
+    let call = test.devbox(["run", "--", "sh", "-c", script]).without(&[libc::SYS_close_range]);
+    call.output().ok().prints("over");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    assert_eq!(recorded(&test, "x"), "3:4");
+}

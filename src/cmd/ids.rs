@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 
 use super::opening::Opening;
 use crate::error::Error;
-use crate::idmap::{self, IdMaps};
+use crate::idmap::{self, IdMap, IdMaps};
 use crate::mount::Driver;
 use crate::probe;
 use crate::rootfs::driver::copy;
+use crate::rootfs::driver::delta::{self, Delta};
 use crate::rootfs::driver::owners::{self, Owners};
 use crate::rootfs::lookup::Merged;
 use crate::rootfs::{self, ForeignOwner};
 use crate::session::{Boxes, Record};
+use crate::ui::count;
 use crate::userns;
 
 /// Follows the word of a box that lies over another image since: owners and accounts are put in place again.
@@ -94,6 +96,52 @@ impl Opening<'_> {
             ));
         }
         Ok(Some(owners))
+    }
+
+    /// Of the image's owners those within `maps`; says how many are not.
+    pub(super) fn owners_within(
+        &self,
+        record: &Record,
+        mut owners: Vec<ForeignOwner>,
+        maps: &IdMaps,
+    ) -> Vec<ForeignOwner> {
+        let IdMaps::Full { uids, gids } = maps else { return owners };
+        let has = |maps: &[IdMap], id: u32| {
+            maps.iter().any(|map| id.checked_sub(map.container_id).is_some_and(|place| place < map.size))
+        };
+        let all = owners.len();
+        owners.retain(|owner| has(uids, owner.uid) && has(gids, owner.gid));
+        if owners.len() < all {
+            self.ui.warning(&format!(
+                "{} of the image of box `{}` left with root, for ids beyond your subordinate ones; longer ranges in \
+                 `/etc/subuid` and `/etc/subgid` give room for more",
+                count(all - owners.len(), "file"),
+                record.name
+            ));
+        }
+        owners
+    }
+
+    /// The layer of the image's owners of a box that is to start, made when it is missing.
+    pub(super) fn delta(
+        &self,
+        folder: &Path,
+        record: &Record,
+        lowers: &[PathBuf],
+        maps: &IdMaps,
+    ) -> Result<Option<Delta>, Error> {
+        let wanted = matches!(maps, IdMaps::Full { .. }) && record.driver == Driver::Overlay;
+        if !wanted || record.layers.is_empty() {
+            return Ok(None);
+        }
+        if let Some(delta) = delta::of(folder, lowers) {
+            return Ok(Some(delta));
+        }
+        let mut owners = self.owners_within(record, self.owners(record)?, maps);
+        // The root folder is the box's own.
+        owners.retain(|owner| owner.path != Path::new("/"));
+        delta::make(folder, &owners, lowers, maps, self.ephemeral)?;
+        Ok(delta::of(folder, lowers))
     }
 
     fn all_ids(&self) -> Result<IdMaps, Error> {

@@ -214,6 +214,7 @@ impl Opening<'_> {
                         uid: owner.uid,
                         gid: owner.gid,
                         mode: owner.mode,
+                        depth,
                     });
                 }
             }

@@ -4,6 +4,7 @@
 use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::making::Made;
@@ -169,6 +170,17 @@ impl Opening<'_> {
         let lowers = self.lowers(record)?;
         self.copy_image(boxes, record, &lowers)?;
         let single_id = matches!(ids, IdMaps::Single { .. });
+        let anew = fresh || changed.is_some();
+        let mut owners = match changed {
+            Some(owners) => owners,
+            None if fresh && !single_id => self.owners(record)?,
+            None => Vec::new(),
+        };
+        let delta = self.delta(&folder, record, &lowers, &ids)?;
+        match delta {
+            Some(_) => owners.retain(|owner| owner.path == Path::new("/")),
+            None => owners = self.owners_within(record, owners, &ids),
+        }
         let caller = Caller {
             name: self.host.user.clone(),
             uid: self.host.uid,
@@ -181,14 +193,11 @@ impl Opening<'_> {
             lowers,
             driver: record.driver,
             caller: &caller,
-            fresh: fresh || changed.is_some(),
+            fresh: anew,
             single_id,
             account: single_id,
-            owners: match changed {
-                Some(owners) => owners,
-                None if fresh && !single_id => self.owners(record)?,
-                None => Vec::new(),
-            },
+            owners,
+            delta,
             volatile: self.ephemeral,
         };
         let layout = rootfs::prepare(&wanted)?;

@@ -45,6 +45,38 @@ pub fn overlay(folder: &Path) -> io::Result<()> {
     tried
 }
 
+/// Whether files of an overlay's only layer may have their content in another, without being root of the host (Linux 6.16).
+/// For root of a user namespace, which gets a mount namespace of its own here; leaves nothing in `folder`.
+pub fn data_layers(folder: &Path) -> bool {
+    let tried = || -> io::Result<bool> {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>)?;
+        let before = crate::dirs::current()?;
+        let scratch = Scratch::new(folder)?;
+        for name in ["tree", "data", "root"] {
+            fs::create_dir(scratch.0.join(name))?;
+        }
+        fs::write(scratch.0.join("data/0"), "content")?;
+        let file = fs::File::create(scratch.0.join("tree/file"))?;
+        file.set_len(7)?;
+        for (name, value) in [(&b"user.overlay.metacopy"[..], &b""[..]), (b"user.overlay.redirect", b"/0")] {
+            fd::fsetxattr(file.as_fd(), name, value).map_err(|error| io::Error::from(error.errno))?;
+        }
+        chdir(&scratch.0)?;
+        let options = "userxattr,lowerdir=tree::data";
+        let read = mount(Some("overlay"), "root", Some("overlay"), MsFlags::MS_RDONLY, Some(options))
+            .map_err(io::Error::from)
+            .and_then(|()| {
+                let read = fs::read("root/file");
+                nix::mount::umount("root")?;
+                read
+            });
+        chdir(&before)?;
+        Ok(read? == b"content")
+    };
+    tried().unwrap_or(false)
+}
+
 /// Mounts a FUSE nobody serves on a folder in `folder`. Only after [`user_namespace`]; leaves nothing.
 pub fn fuse(folder: &Path) -> io::Result<()> {
     let scratch = Scratch::new(folder)?;

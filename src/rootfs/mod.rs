@@ -15,6 +15,8 @@ use std::ffi::{CString, NulError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use driver::delta::Delta;
+
 use crate::mount::{Driver, Op, Root, c_path};
 use crate::plan::{Image, Plan};
 use crate::userns;
@@ -50,6 +52,8 @@ pub struct ForeignOwner {
     pub gid: u32,
     /// Permission bits.
     pub mode: u32,
+    /// Which of the image's lowers has it, counted from the topmost.
+    pub depth: usize,
 }
 
 /// What a root is made for.
@@ -72,6 +76,8 @@ pub struct Wanted<'a> {
     pub account: bool,
     /// With `full` ids, the entries of the image whose owner is to be set.
     pub owners: Vec<ForeignOwner>,
+    /// With `full` ids and the driver `overlay`, the layer that has them instead.
+    pub delta: Option<Delta>,
     /// Thrown away at its end: no sync.
     pub volatile: bool,
 }
@@ -120,6 +126,14 @@ pub enum Error {
     /// The driver `fuse` below a folder whose name it can't take.
     #[error("the driver `fuse` takes no path with a `:`, and the box is in {}", .0.display())]
     Colon(PathBuf),
+    /// The layer of the image's owners could not be made.
+    #[error("cannot give {name:?} of the image to its owner")]
+    Owner {
+        /// The file.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The image could not be copied into the box.
     #[error("cannot copy the image into the box{}", at_file(.name))]
     Copy {
@@ -147,7 +161,7 @@ impl Error {
             Self::NoFolder(_) => Some("`dir:` wants the folder of a root file system".into()),
             Self::Unfit { .. } => Some("a copy elsewhere, or an image packed from it, can be one".into()),
             Self::Colon(_) => Some("`--driver overlay` and `--driver copy` take any; XDG_DATA_HOME names another place".into()),
-            Self::Copy { source, .. } => match source.raw_os_error() {
+            Self::Copy { source, .. } | Self::Owner { source, .. } => match source.raw_os_error() {
                 Some(libc::ENOSPC | libc::EDQUOT) => Some(
                     "the disk is full, and nothing of the copy was kept: `devbox prune` and `devbox rm` make room; \
                      `--driver overlay` and `--driver fuse` need no copy"

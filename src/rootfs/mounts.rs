@@ -74,6 +74,7 @@ fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error>
     let overlay = Overlay {
         base: c"/".into(),
         lowers: vec![c_path(from)?],
+        data: None,
         upper: c_path(&upper)?,
         work: c_path(&work)?,
         volatile: wanted.volatile,

@@ -125,7 +125,7 @@ fn mount_overlay(overlay: &Overlay, at: &CStr) -> nix::Result<()> {
     let base = overlay.base.clone();
     let (lower, upper, work) =
         (mounts::escaped(lower), mounts::escaped(&overlay.upper), mounts::escaped(&overlay.work));
-    mounts::mount_overlay(&Overlay { base, lowers: vec![lower], upper, work, ..*overlay }, at)
+    mounts::mount_overlay(&Overlay { base, lowers: vec![lower], upper, work, data: None, ..*overlay }, at)
 }
 
 /// Adds `flags` to the mount at `at`, and to all below it when `recursive`. Those it has stay, for the kernel lets no

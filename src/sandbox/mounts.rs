@@ -128,6 +128,10 @@ pub(super) fn mount_overlay(overlay: &Overlay, at: &CStr) -> nix::Result<()> {
         options.extend_from_slice(if index == 0 { b",lowerdir=" } else { b":" });
         options.extend_from_slice(lower.as_bytes());
     }
+    if let Some(data) = &overlay.data {
+        options.extend_from_slice(b"::");
+        options.extend_from_slice(data.as_bytes());
+    }
     let options = CString::new(options).map_err(|_| Errno::EINVAL)?;
     sys::mount::mount(Some(c"overlay"), at, Some(c"overlay"), LOCKED_DOWN, Some(&options))
 }

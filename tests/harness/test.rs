@@ -186,6 +186,12 @@ impl Call {
         self
     }
 
+    /// As where no filter of system calls may have a listener.
+    pub fn without_listeners(mut self) -> Self {
+        hide::listeners(&mut self.command);
+        self
+    }
+
     pub fn cwd(mut self, path: impl AsRef<Path>) -> Self {
         self.command.current_dir(path);
         self

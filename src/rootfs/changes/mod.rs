@@ -2,8 +2,8 @@
 //!
 //! The upper is read as the driver left it, be a deletion the character device 0:0, an attribute or a `.wh.` file, be
 //! a folder opaque by whichever attribute. What a start itself puts into a root is no change of the user's: the places
-//! made to mount on bear an attribute ([`SETUP`]), the link to the host's time zone has a text of its own, and the
-//! caller's lines in the account files are taken out again.
+//! made to mount on bear an attribute ([`SETUP`]), the links to the host's time zone and to the mounts have known
+//! targets, and the caller's lines in the account files are taken out again.
 //!
 //! Read as root of the box's ids ([`crate::userns`]), so that every file can be opened and every owner is the box's.
 

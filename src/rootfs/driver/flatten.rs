@@ -36,6 +36,32 @@ pub(super) fn flatten(
     target: &Path,
     advance: &mut dyn FnMut(u64) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
+    apply(layers, target, None, advance)
+}
+
+/// The same without content: files in `target` are empty and lead to it in the empty folder `data`, where it is
+/// hard-linked (`user.overlay.metacopy` and `user.overlay.redirect`: kernel documentation, `filesystems/overlayfs.rst`).
+/// Gives whether some was copied all the same, for want of a link.
+pub(super) fn flatten_beside(
+    layers: impl Iterator<Item = impl AsRef<Path>>,
+    target: &Path,
+    data: &OwnedFd,
+) -> Result<bool, Fault> {
+    let mut copied = false;
+    apply(layers, target, Some(data), &mut |_| {
+        copied = true;
+        Ok(())
+    })?;
+    Ok(copied)
+}
+
+fn apply(
+    layers: impl Iterator<Item = impl AsRef<Path>>,
+    target: &Path,
+    data: Option<&OwnedFd>,
+    advance: &mut dyn FnMut(u64) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut files = 0;
     let open = |path: &Path| {
         File::open(path).map(OwnedFd::from).map_err(|error| Fault {
             path: path.as_os_str().as_encoded_bytes().to_vec(),
@@ -47,7 +73,14 @@ pub(super) fn flatten(
     for layer in layers {
         let (from, to) = (open(layer.as_ref())?, root.try_clone());
         let to = to.map_err(|_| Fault { path: Vec::new(), errno: Errno::EMFILE })?;
-        let mut applied = Applied { links: HashMap::new(), root: &root, shares: &mut shares, advance };
+        let mut applied = Applied {
+            links: HashMap::new(),
+            root: &root,
+            data,
+            files: &mut files,
+            shares: &mut shares,
+            advance,
+        };
         applied.layer(from, to)?;
     }
     Ok(())
@@ -58,6 +91,10 @@ struct Applied<'a> {
     /// Where the first of several names of a file went.
     links: HashMap<u64, Vec<u8>>,
     root: &'a OwnedFd,
+    /// Where content is linked, instead of being copied.
+    data: Option<&'a OwnedFd>,
+    /// Files that lead there.
+    files: &'a mut u64,
     /// The file system shares blocks, as far as is known.
     shares: &'a mut bool,
     advance: &'a mut dyn FnMut(u64) -> Result<(), Fault>,
@@ -160,7 +197,7 @@ impl Applied<'_> {
         let source = fd::openat(from, name, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0)?;
         let target = fd::openat(to, name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL, 0o600)?;
         let size = found.st_size as u64;
-        if size > 0 {
+        if size > 0 && !self.lead(from, name, target.as_fd(), size)? {
             if *self.shares {
                 *self.shares = copy::share(&source, &target)?;
             }
@@ -172,6 +209,28 @@ impl Applied<'_> {
         }
         settle(source.as_fd(), target.as_fd(), found)
     }
+
+    /// Makes the empty file `target` lead to the content of `name`. False where there is nothing to lead to, or no link
+    /// can be made.
+    fn lead(
+        &mut self,
+        from: BorrowedFd<'_>,
+        name: &[u8],
+        target: BorrowedFd<'_>,
+        size: u64,
+    ) -> Result<bool, Fault> {
+        // short, so that both attributes fit into the inode
+        let place = format!("{:x}", self.files);
+        let linked = |data: &OwnedFd| fd::linkat(from, name, data.as_fd(), place.as_bytes()).is_ok();
+        if !self.data.is_some_and(linked) {
+            return Ok(false);
+        }
+        *self.files += 1;
+        fd::ftruncate(target, size)?;
+        fd::fsetxattr(target, b"user.overlay.metacopy", b"")?;
+        fd::fsetxattr(target, b"user.overlay.redirect", format!("/{place}").as_bytes())?;
+        Ok(true)
+    }
 }
 
 impl Folder {
@@ -182,13 +241,13 @@ impl Folder {
 }
 
 impl Fault {
-    fn at(self, path: &[u8]) -> Self {
+    pub(super) fn at(self, path: &[u8]) -> Self {
         if self.path.is_empty() { Self { path: path.to_vec(), ..self } } else { self }
     }
 }
 
 /// Attributes, mode and time of a file or folder, in an order in which none undoes another.
-fn settle(from: BorrowedFd<'_>, to: BorrowedFd<'_>, found: &libc::stat) -> Result<(), Fault> {
+pub(super) fn settle(from: BorrowedFd<'_>, to: BorrowedFd<'_>, found: &libc::stat) -> Result<(), Fault> {
     if fd::has_xattrs_of(from, b"user.")? {
         for (name, value) in fd::xattrs(from)? {
             if name.starts_with(b"user.") && !is_private(&name) {
@@ -203,11 +262,11 @@ fn settle(from: BorrowedFd<'_>, to: BorrowedFd<'_>, found: &libc::stat) -> Resul
     Ok(fd::futimens(to, &modified(found))?)
 }
 
-fn modified(found: &libc::stat) -> TimeSpec {
+pub(super) fn modified(found: &libc::stat) -> TimeSpec {
     TimeSpec::new(found.st_mtime, found.st_mtime_nsec)
 }
 
-fn stat(folder: BorrowedFd<'_>) -> Result<libc::stat, Fault> {
+pub(super) fn stat(folder: BorrowedFd<'_>) -> Result<libc::stat, Fault> {
     nix::sys::stat::fstat(folder).map_err(|errno| Fault { path: Vec::new(), errno })
 }
 

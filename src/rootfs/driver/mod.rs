@@ -9,6 +9,7 @@
 //! A driver takes layers, the box's folder and ids, and gives a [`Root`]. All of them end with the box's mount namespace.
 
 pub mod copy;
+pub mod delta;
 mod flatten;
 mod fuse;
 mod overlay;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use super::{Error, Wanted};
 use crate::mount::{Overlay, Root, c_path};
 
-/// Layers one overlay can have (OVL_MAX_STACK, `fs/overlayfs/params.h`).
-pub const MOST: usize = 500;
+/// Layers of an image one overlay can have (OVL_MAX_STACK, `fs/overlayfs/params.h`), beside one of the box's own.
+pub const MOST: usize = 499;
 /// What may be used of the page, less than its 4096 bytes for the options' own names.
 const ROOM: usize = 3900;
 /// Folder of the links, in the box's.
@@ -25,19 +25,33 @@ pub(super) fn root(wanted: &Wanted<'_>) -> Result<Root, Error> {
 
 /// The overlay of a box, of at most [`MOST`] layers. Makes links in the box's folder when they are needed.
 pub(super) fn overlay(wanted: &Wanted<'_>) -> Result<Overlay, Error> {
-    let own = [wanted.folder.join("upper"), wanted.folder.join("work")];
-    let base = wanted.lowers.first().and_then(|tree| tree.parent()?.parent()).unwrap_or(Path::new("/"));
-    let near: Option<Vec<&Path>> = wanted.lowers.iter().map(|tree| tree.strip_prefix(base).ok()).collect();
-    let (base, lowers, [upper, work]) =
-        match near.map(|near| near.iter().map(PathBuf::from).collect::<Vec<_>>()) {
-            Some(near) if fit(near.iter().chain(&own)) => (base, near, own),
-            _ => (wanted.folder, links(wanted)?, ["upper".into(), "work".into()]),
-        };
+    let tree = wanted.delta.as_ref().map(|delta| delta.tree.clone());
+    let data = wanted.delta.as_ref().and_then(|delta| delta.data.clone());
+    let layers = if data.is_some() { &[] } else { &wanted.lowers[..] };
+    let own: Vec<PathBuf> = [wanted.folder.join("upper"), wanted.folder.join("work")]
+        .into_iter()
+        .chain(tree.clone())
+        .chain(data.clone())
+        .collect();
+    let base = layers.first().and_then(|tree| tree.parent()?.parent()).unwrap_or(Path::new("/"));
+    let near: Option<Vec<PathBuf>> =
+        layers.iter().map(|layer| layer.strip_prefix(base).ok().map(PathBuf::from)).collect();
+    let (base, lowers, own) = match near {
+        Some(near) if fit(near.iter().chain(&own)) => (base, near, Path::new("")),
+        _ => (wanted.folder, links(wanted.folder, layers)?, wanted.folder),
+    };
+    // By short names where that is the base.
+    let near = |path: &Path| c_path(path.strip_prefix(own).unwrap_or(path));
     Ok(Overlay {
         base: c_path(base)?,
-        lowers: lowers.iter().map(c_path).collect::<Result<_, _>>()?,
-        upper: c_path(upper)?,
-        work: c_path(work)?,
+        lowers: tree
+            .iter()
+            .map(|tree| near(tree))
+            .chain(lowers.iter().map(c_path))
+            .collect::<Result<_, _>>()?,
+        data: data.as_deref().map(near).transpose()?,
+        upper: near(&wanted.folder.join("upper"))?,
+        work: near(&wanted.folder.join("work"))?,
         volatile: wanted.volatile,
     })
 }
@@ -55,21 +69,21 @@ fn fit<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> bool {
 }
 
 /// A link to each layer, named by its place; links of an earlier start are put right.
-fn links(wanted: &Wanted<'_>) -> Result<Vec<PathBuf>, Error> {
-    let folder = wanted.folder.join(LINKS);
+fn links(folder: &Path, layers: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    let links = folder.join(LINKS);
     let made = |path: &Path, result: io::Result<()>| match result {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         result => result.map_err(|source| Error::File { what: "make", path: path.to_owned(), source }),
     };
-    made(&folder, fs::DirBuilder::new().mode(0o700).create(&folder))?;
+    made(&links, fs::DirBuilder::new().mode(0o700).create(&links))?;
     let link = |(place, tree): (usize, &PathBuf)| {
         let name = Path::new(LINKS).join(place.to_string());
-        let link = wanted.folder.join(&name);
+        let link = folder.join(&name);
         if fs::read_link(&link).ok().as_ref() != Some(tree) {
             let _ = fs::remove_file(&link);
             made(&link, symlink(tree, &link))?;
         }
         Ok(name)
     };
-    wanted.lowers.iter().enumerate().map(link).collect()
+    layers.iter().enumerate().map(link).collect()
 }

@@ -117,18 +117,20 @@ pub fn stand_apart(name: &CStr, mut kept: [i32; 2]) {
         call(number::DUP3, [null as usize, standard, 0]);
     }
     kept.sort_unstable();
-    let close = |from: i32, to: i32| {
-        if from <= to {
-            call(number::CLOSE_RANGE, [from as usize, to as usize]);
-        }
-    };
-    close(3, kept[0] - 1);
-    close(kept[0] + 1, kept[1] - 1);
-    close(kept[1] + 1, i32::MAX);
+    close_range(3, kept[0] - 1);
+    close_range(kept[0] + 1, kept[1] - 1);
+    close_range(kept[1] + 1, i32::MAX);
+}
+
+/// close_range(2), or one by one before Linux 5.9, as far as descriptors usually go.
+fn close_range(from: i32, to: i32) {
+    if from <= to && call(number::CLOSE_RANGE, [from as usize, to as usize]) != 0 {
+        (from..=to.min(1 << 16)).for_each(crate::kernel::close);
+    }
 }
 
 pub fn close_from(first: i32) {
-    call(number::CLOSE_RANGE, [first.max(0) as usize, i32::MAX as usize]);
+    close_range(first.max(0), i32::MAX);
 }
 
 /// `struct seccomp_notif`, with room for what later kernels add.
