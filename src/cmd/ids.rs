@@ -14,12 +14,10 @@ use crate::rootfs::driver::delta::{self, Delta};
 use crate::rootfs::driver::owners::{self, Owners};
 use crate::rootfs::lookup::Merged;
 use crate::rootfs::{self, ForeignOwner};
+use crate::session::boxes::ANEW;
 use crate::session::{Boxes, Record};
 use crate::ui::count;
 use crate::userns;
-
-/// Follows the word of a box that lies over another image since: owners and accounts are put in place again.
-pub(super) const ANEW: &str = " anew";
 
 /// The word for a box's ids that a start leaves behind.
 pub(super) fn word(maps: &IdMaps) -> &'static str {

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use super::contents::widest;
 use super::export::{About, VERSION};
+use super::full_maps;
 use crate::cli::ImportArgs;
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
@@ -39,8 +40,9 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ImportArgs) -> Result<ExitCode, E
         check_name(name)?;
     }
     let boxes = Boxes::new(dirs);
-    boxes.sweep();
-    let ids = widest(&probe::host(dirs)?);
+    let host = probe::host(dirs)?;
+    boxes.sweep(|| full_maps(&host));
+    let ids = widest(&host);
     let anteroom = Anteroom(boxes.anteroom()?);
     let unpacked = anteroom.0.join("archive");
     let tar =

@@ -88,7 +88,7 @@ impl Opening<'_> {
             Image::Host => {}
         }
         self.choose_driver(&mut record);
-        boxes.sweep();
+        boxes.sweep(|| super::full_maps(&self.host));
         self.ui.detail(&format!("box `{name}` is made"));
         let (record, lock) = boxes.create(record)?;
         Ok(Made { record, lock })

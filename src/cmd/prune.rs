@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
+use super::full_maps;
 use super::in_use;
 use crate::cli::{Format, PruneArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::oci::digest::Digest;
+use crate::probe;
 use crate::session::Boxes;
 use crate::store::{Removed, Store};
 use crate::ui::{Ui, count, size};
@@ -28,7 +30,8 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PruneArgs) -> Result<ExitCode, Er
     let store = Store::open(&dirs.store())?;
     let boxes = Boxes::new(dirs);
     if !args.dry_run {
-        boxes.sweep();
+        let host = probe::host(dirs)?;
+        boxes.sweep(|| full_maps(&host));
     }
     let alone = store.alone(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
     let in_use = in_use::of_boxes(&dirs.boxes())?;

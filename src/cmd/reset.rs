@@ -36,7 +36,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ResetArgs) -> Result<ExitCode, Er
         return Err(Error::ResetCopy { name: args.name.clone() });
     }
     // what a first start puts in place may be among the paths
-    boxes.mark_fresh(&args.name)?;
+    boxes.mark_anew(&args.name)?;
     for (path, shown) in paths.iter().zip(&args.paths) {
         let work = |mut out: File| {
             let folder: OwnedFd = File::open(&contents.folder)?.into();

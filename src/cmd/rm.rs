@@ -25,6 +25,6 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &RmArgs) -> Result<ExitCode, Error
         boxes.remove(name, || full_maps(&host))?;
         ui.line(name)?;
     }
-    boxes.sweep();
+    boxes.sweep(|| full_maps(&host));
     Ok(ExitCode::SUCCESS)
 }

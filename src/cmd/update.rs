@@ -5,7 +5,6 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 
 use super::accepted;
 use super::contents::{self, Contents};
-use super::ids::ANEW;
 use super::opening::Opening;
 use crate::cli::{PlanFlags, PullPolicy, UpdateArgs};
 use crate::dirs::Dirs;
@@ -32,8 +31,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
         return Err(Error::NoImageBelow { name, image: plan.image.to_string() });
     }
     let _lock = boxes.lock_stopped(&name)?;
-    let last = boxes.last_start(&name)?;
-    if record.driver == Driver::Copy && last.is_some() {
+    if record.driver == Driver::Copy && boxes.last_start(&name)?.is_some() {
         return Err(Error::CopyStays { name });
     }
     let mut new = record.clone();
@@ -66,9 +64,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
     if !found.is_empty() && !args.force {
         return Err(Error::Conflicts { name, paths: found.len() });
     }
-    if let Some(last) = last.filter(|last| !last.is_empty() && !last.ends_with(ANEW)) {
-        boxes.mark_started(&name, &format!("{last}{ANEW}"))?;
-    }
+    boxes.mark_anew(&name)?;
     userns::piped(&box_contents.ids, |_| Ok(drop_copies(&box_contents.files())?), |_| ())?;
     boxes.rewrite(&new)?;
     ui.line(&new.manifest.as_ref().map(Digest::to_string).unwrap_or_default())?;

@@ -27,6 +27,8 @@ const MAX_RECORD: usize = 16 << 20;
 const VERSION: u32 = 1;
 const MAX_NAME: usize = 64;
 const MAX_WORD: usize = 64;
+/// Follows the word of a last start when the next one is to put in place again what a first one does.
+pub const ANEW: &str = " anew";
 /// How long another devbox may take to start or end a box.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -303,12 +305,16 @@ impl Boxes {
         fs::write(&path, word).map_err(at("write", &path))
     }
 
-    /// Lets the next start of a box whose lock the caller holds do what a first one does.
-    pub fn mark_fresh(&self, name: &str) -> Result<(), Error> {
-        let path = self.folder(name)?.join("started");
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.map_err(at("remove", &path)),
+    /// Lets the next start of a box whose lock the caller holds put in place again what a first one does.
+    pub fn mark_anew(&self, name: &str) -> Result<(), Error> {
+        match self.last_start(name)? {
+            None => Ok(()),
+            Some(word) if word.ends_with(ANEW) => Ok(()),
+            Some(word) if word.is_empty() => {
+                let path = self.folder(name)?.join("started");
+                fs::remove_file(&path).map_err(at("remove", &path))
+            }
+            Some(word) => self.mark_started(name, &format!("{word}{ANEW}")),
         }
     }
 
@@ -317,8 +323,18 @@ impl Boxes {
         Ok(self.last_start(name)?.is_some_and(|word| word.starts_with("full")))
     }
 
-    /// Takes the lock of a box that is not running; none while it runs, starts or ends.
+    /// Takes the lock of a box that is not running, and ends a change of it that was cut short; none while it runs,
+    /// starts or ends.
     pub fn try_lock(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
+        let lock = self.try_claim(name)?;
+        if lock.is_some() {
+            self.carry_out(name)?;
+        }
+        Ok(lock)
+    }
+
+    /// As `try_lock`, of a box in whatever state.
+    fn try_claim(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
         let path = self.folder(name)?.join("lock");
         let file = match OpenOptions::new()
             .read(true)
@@ -333,20 +349,23 @@ impl Boxes {
         match file.try_lock() {
             // Removed, and perhaps made anew, between opening and locking: the lock of a box that is no more.
             Ok(()) if !is_at(&file, &path) => Ok(None),
-            Ok(()) => {
-                self.carry_out(name)?;
-                Ok(Some(file.into()))
-            }
+            Ok(()) => Ok(Some(file.into())),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(at("lock", &path)(error)),
         }
     }
 
-    /// Waits until the box is neither running, starting nor ending, and takes its lock.
+    /// Waits until the box is neither running, starting nor ending, and takes its lock as `try_lock` does.
     pub fn lock(&self, name: &str) -> Result<OwnedFd, Error> {
+        let lock = self.claim(name)?;
+        self.carry_out(name)?;
+        Ok(lock)
+    }
+
+    fn claim(&self, name: &str) -> Result<OwnedFd, Error> {
         let began = Instant::now();
         loop {
-            if let Some(lock) = self.try_lock(name)? {
+            if let Some(lock) = self.try_claim(name)? {
                 return Ok(lock);
             }
             if began.elapsed() > PATIENCE {
@@ -358,6 +377,12 @@ impl Boxes {
 
     /// Takes the lock of a box that must not run; one that does is [`Error::Running`].
     pub fn lock_stopped(&self, name: &str) -> Result<OwnedFd, Error> {
+        let lock = self.claim_stopped(name)?;
+        self.carry_out(name)?;
+        Ok(lock)
+    }
+
+    fn claim_stopped(&self, name: &str) -> Result<OwnedFd, Error> {
         // A session that has just ended leaves its box ending for some milliseconds.
         let began = Instant::now();
         while self.is_running(name)? {
@@ -366,12 +391,12 @@ impl Boxes {
             }
             pause(began);
         }
-        self.lock(name)
+        self.claim(name)
     }
 
     /// True while sessions can be had from it; a box that ends just now is no longer running.
     pub fn is_running(&self, name: &str) -> Result<bool, Error> {
-        Ok(self.connect(name)?.is_some() && self.try_lock(name)?.is_none())
+        Ok(self.connect(name)?.is_some() && self.try_claim(name)?.is_none())
     }
 
     /// Connects to a running box; none when it does not run.
@@ -417,11 +442,11 @@ impl Boxes {
             if let Some(mut stream) = self.connect(name)? {
                 let frame = Request::Stop(u32::try_from(grace.as_millis()).unwrap_or(u32::MAX)).encode();
                 let _ = stream.write_all(&frame);
-                drop(self.lock(name)?);
+                drop(self.claim(name)?);
                 return Ok(true);
             }
             // It starts or ends just now.
-            if self.try_lock(name)?.is_some() {
+            if self.try_claim(name)?.is_some() {
                 return Ok(true);
             }
             pause(began);
@@ -436,7 +461,7 @@ impl Boxes {
         name: &str,
         full: impl FnOnce() -> Option<(Vec<IdMap>, Vec<IdMap>)>,
     ) -> Result<(), Error> {
-        let lock = self.lock_stopped(name)?;
+        let lock = self.claim_stopped(name)?;
         self.remove_locked(name, lock, full)
     }
 
@@ -452,32 +477,40 @@ impl Boxes {
         let doomed = self.root.join(format!(".old-{name}-{}", std::process::id()));
         fs::rename(&folder, &doomed).map_err(at("remove", &folder))?;
         let _ = fs::remove_file(self.runtime.join(format!("{name}.sock")));
-        let Err(source) = store::remove_tree(&doomed) else { return Ok(()) };
-        match full() {
-            Some((uids, gids)) if userns::as_root(&uids, &gids, || store::remove_tree(&doomed).is_ok())? => {
-                Ok(())
-            }
-            _ => Err(Error::Remove { name: name.to_owned(), source }),
-        }
+        remove_whole(name, &doomed, full)
     }
 
-    /// Removes what commands that were killed left half-made or half-removed. Cheap when there is nothing.
-    pub fn sweep(&self) {
+    /// Removes what commands that were killed left half-made or half-removed. Cheap when there is nothing. `full` is as for
+    /// `remove`.
+    pub fn sweep(&self, full: impl Fn() -> Option<(Vec<IdMap>, Vec<IdMap>)>) {
         let Ok(entries) = fs::read_dir(&self.root) else { return };
         for entry in entries.filter_map(Result::ok) {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let maker = name.rsplit('-').next().and_then(|pid| pid.parse::<u32>().ok());
             let half_made = name.starts_with(".new-") || name.starts_with(".old-");
             if half_made && maker.is_none_or(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-                let _ = store::remove_tree(&self.root.join(&name));
+                let _ = remove_whole(&name, &self.root.join(&name), &full);
             } else if !half_made
                 && let Ok(Some(record)) = self.load(&name)
                 && record.ephemeral
                 && let Ok(Some(lock)) = self.try_lock(&name)
             {
-                let _ = self.remove_locked(&name, lock, || None);
+                let _ = self.remove_locked(&name, lock, &full);
             }
         }
+    }
+}
+
+/// Removes a folder of a box, as root of the ids of `full` where it can't be done otherwise.
+fn remove_whole(
+    name: &str,
+    doomed: &Path,
+    full: impl FnOnce() -> Option<(Vec<IdMap>, Vec<IdMap>)>,
+) -> Result<(), Error> {
+    let Err(source) = store::remove_tree(doomed) else { return Ok(()) };
+    match full() {
+        Some((uids, gids)) if userns::as_root(&uids, &gids, || store::remove_tree(doomed).is_ok())? => Ok(()),
+        _ => Err(Error::Remove { name: name.to_owned(), source }),
     }
 }
 

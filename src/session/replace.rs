@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! boxes/NAME/upper.next    … made whole beside what is there
+//!            record.next   what the box's record is to be
 //!            next.json     with it the change is decided, and is carried out by whoever has the lock next
 //!            upper.old     … what was there, on its way out
 //! ```
@@ -21,6 +22,7 @@ use crate::idmap::IdMaps;
 use crate::sys::fd;
 
 const DECISION: &str = "next.json";
+const RECORD: &str = "record.next";
 /// Longer than any record we write.
 const MAX: usize = 16 << 20;
 
@@ -58,6 +60,9 @@ impl Boxes {
             replaced: replaced.iter().map(ToString::to_string).collect(),
             present: present.map(ToString::to_string).collect(),
         };
+        // From the decision on nothing is written any more: a full disk must not keep it from being carried out.
+        let text = serde_json::to_vec_pretty(record).map_err(|error| damaged(&record.name, &error))?;
+        parts::write_through(&folder.join(RECORD), &text)?;
         let text = serde_json::to_vec(&next).map_err(|error| damaged(&record.name, &error))?;
         parts::write_through(&folder.join(DECISION), &text)?;
         self.carry_out(&record.name)?;
@@ -86,9 +91,17 @@ impl Boxes {
                 fs::rename(&new, &now).map_err(at("replace", &now))?;
             }
         }
+        let (ready, now) = (folder.join(RECORD), folder.join("record.json"));
+        match fs::rename(&ready, &now) {
+            // done before this was cut short
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(at("replace", &now))?,
+        }
         // the box may have been renamed meanwhile
-        next.record.name = name.to_owned();
-        self.rewrite(&next.record)?;
+        if next.record.name != name {
+            next.record.name = name.to_owned();
+            self.rewrite(&next.record)?;
+        }
         fs::remove_file(&path).map_err(at("remove", &path))
     }
 }
@@ -97,6 +110,7 @@ impl Boxes {
 fn clear(folder: &Path, ids: &IdMaps) -> Result<(), Error> {
     let leftovers =
         PARTS.iter().flat_map(|part| ["next", "old"].map(|end| folder.join(format!("{part}.{end}"))));
+    let leftovers = leftovers.chain([folder.join(RECORD)]);
     parts::remove(&leftovers.collect::<Vec<_>>(), ids)
 }
 
@@ -138,6 +152,7 @@ mod tests {
         let record = Record { image: "other".into(), ..record };
         let next =
             Next { record, replaced: list(&["upper", "tree", "home"]), present: list(&["upper", "home"]) };
+        fs::write(folder.join(RECORD), serde_json::to_vec(&next.record).unwrap()).unwrap();
         fs::write(folder.join(DECISION), serde_json::to_vec(&next).unwrap()).unwrap();
         (boxes, folder)
     }
