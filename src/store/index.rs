@@ -11,8 +11,8 @@
 //! f 644 0 0 - etc/a                      again and ordinary: this entry took the place of an earlier one
 //! ```
 //!
-//! Kinds are `f` file, `d` folder, `l` symbolic link, `h` hard link, `p` FIFO, `c` and `b` devices. The last line
-//! of a path holds; one that is not a folder ends all below it.
+//! Kinds are `f` file, `d` folder, `l` symbolic link, `h` hard link, `p` FIFO, `c` and `b` devices (`c` for a hard link
+//! to any). The last line of a path holds; one that is not a folder ends all below it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -229,6 +229,8 @@ impl<R: Read> Unpack<'_, R> {
             Kind::File | Kind::Other(_) => (b'f', None),
             Kind::Folder => (b'd', None),
             Kind::Symlink => (b'l', None),
+            // to a device, which is not made either
+            Kind::HardLink if placed.device => (b'c', None),
             Kind::HardLink => (b'h', None),
             Kind::Fifo => (b'p', None),
             Kind::CharDevice { major, minor } => (b'c', Some((major, minor))),
