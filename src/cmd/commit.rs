@@ -35,11 +35,11 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &CommitArgs) -> Result<ExitCode, E
     let epoch = source_date_epoch()?;
     let changes = changes_of(args, epoch)?;
     let boxes = Boxes::new(dirs);
+    // nothing is written to it meanwhile
+    let _lock = boxes.lock_stopped(&args.name)?;
     let contents = Contents::of(dirs, &boxes, &args.name)?;
     let store = Store::open(&dirs.store())?;
     let base = base(&store, &contents.record)?;
-    // nothing is written to it meanwhile
-    let _lock = boxes.lock_stopped(&args.name)?;
     let total = Usage::of(&contents.upper)?.bytes();
     let packing = Packing { latest: epoch, prefix: Vec::new() };
     let work = |out| {

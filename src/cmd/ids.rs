@@ -40,10 +40,8 @@ impl Opening<'_> {
     ) -> Result<Option<Vec<ForeignOwner>>, Error> {
         let (Some(last), now) = (last.filter(|last| !last.is_empty()), word(maps)) else { return Ok(None) };
         let (last, anew) = last.strip_suffix(ANEW).map_or((last, false), |last| (last, true));
-        match (last == now, maps) {
-            (true, _) if !anew => return Ok(None),
-            (true, IdMaps::Single { .. }) => return Ok(Some(Vec::new())),
-            _ => {}
+        if last == now && !anew {
+            return Ok(None);
         }
         let name = &record.name;
         let places = places(&boxes.folder(name)?, record.driver);
@@ -55,6 +53,9 @@ impl Opening<'_> {
         // What the box has of its own is looked after here.
         if let Ok(own) = Merged::open(places.iter().take(1).map(|(root, _)| root)) {
             owners.retain(|owner| !own.exists(&owner.path.to_string_lossy()));
+        }
+        if last == now {
+            return Ok(Some(owners));
         }
         let work = |mut told: File| {
             let mut beyond = 0;
@@ -85,9 +86,7 @@ impl Opening<'_> {
         let Some(beyond) = said.strip_prefix("done ").and_then(|count| count.parse::<u64>().ok()) else {
             return Err(Error::Owners { name: name.clone(), why: said });
         };
-        if last != now {
-            self.ui.note(&format!("box `{name}` goes over from `{last}` ids to `{now}`"));
-        }
+        self.ui.note(&format!("box `{name}` goes over from `{last}` ids to `{now}`"));
         if beyond > 0 {
             self.ui.warning(&format!(
                 "{beyond} files of box `{name}` belong to ids beyond your subordinate ones and stay root's"

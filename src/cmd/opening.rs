@@ -84,7 +84,16 @@ impl Opening<'_> {
                         None
                     }
                     None => match boxes.try_lock(name)? {
-                        Some(lock) => Some((lock, boxes.last_start(name)?)),
+                        Some(lock) => {
+                            let record = boxes.require(name)?;
+                            if record != made.record {
+                                // Changed between our look at it and its lock.
+                                drop(lock);
+                                made = self.make(boxes)?;
+                                return self.open(boxes, made);
+                            }
+                            Some((lock, boxes.last_start(name)?))
+                        }
                         None => None,
                     },
                 },

@@ -21,7 +21,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PushArgs) -> Result<ExitCode, Err
     drop(progress);
     let sent = sent?;
     ui.line(&sent.manifest_digest.to_string())?;
-    if sent.repacked > 0 {
+    if sent.manifest_digest != image.manifest_digest {
         ui.note(&format!(
             "{} packed anew: the manifest is {} instead of {}; diff ids are the same",
             count(sent.repacked, "layer"),

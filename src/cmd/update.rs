@@ -26,11 +26,12 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
     let (plan, host) = accepted(ui, dirs, args.target.as_deref(), flags)?;
     let name = plan.name.clone();
     let boxes = Boxes::new(dirs);
-    let record = boxes.require(&name)?;
+    boxes.require(&name)?;
     if matches!(plan.image, Image::Host | Image::Folder(_)) {
         return Err(Error::NoImageBelow { name, image: plan.image.to_string() });
     }
     let _lock = boxes.lock_stopped(&name)?;
+    let record = boxes.require(&name)?;
     if record.driver == Driver::Copy && boxes.last_start(&name)?.is_some() {
         return Err(Error::CopyStays { name });
     }

@@ -33,7 +33,7 @@ pub const ANEW: &str = " anew";
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a box is made of; written once, when it is made.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Layout version.
     pub version: u32,
@@ -68,7 +68,7 @@ pub struct Record {
 }
 
 /// The parts of an image's configuration that a start needs.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Defaults {
     /// `NAME=value` lines.
@@ -213,6 +213,8 @@ impl Boxes {
     /// Gives a box whose lock the caller holds another name.
     pub fn rename(&self, name: &str, new: &str) -> Result<(), Error> {
         let (folder, target) = (self.folder(name)?, self.folder(new)?);
+        // Before another box can have this name.
+        let _ = fs::remove_file(self.runtime.join(format!("{name}.sock")));
         match fs::rename(&folder, &target) {
             Err(error)
                 if matches!(
@@ -224,7 +226,6 @@ impl Boxes {
             }
             renamed => renamed.map_err(at("rename", &folder))?,
         }
-        let _ = fs::remove_file(self.runtime.join(format!("{name}.sock")));
         File::open(&self.root).and_then(|root| root.sync_all()).map_err(at("sync", &self.root))?;
         // the folder's name is what counts; the record says the same
         let record = self.require(new)?;

@@ -59,7 +59,8 @@ pub fn to_many(top: OwnedFd, image: &Owners) -> Result<u64, sys::Error> {
             }
         }
         match (note, handle) {
-            (Some(_), Some(handle)) => fd::fremovexattr(handle.as_fd(), OWNER),
+            // One for root stays: without it the file would be whom the image gives it to.
+            (Some(_), Some(handle)) if (uid, gid) != (0, 0) => fd::fremovexattr(handle.as_fd(), OWNER),
             _ => Ok(()),
         }
     })?;

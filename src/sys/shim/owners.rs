@@ -19,6 +19,7 @@ use crate::text::Text;
 const OWNER: &CStr = c"user.devbox.owner";
 
 const EPERM: i32 = 1;
+const ENOSYS: i32 = 38;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 const EDQUOT: i32 = 122;
@@ -149,7 +150,11 @@ impl Watcher {
             return Err(EINVAL);
         }
         let path = match wanted.path {
-            Some(address) => read_path(notification.thread, address, path)?,
+            Some(address) => match read_path(notification.thread, address, path) {
+                // Where nobody may look into another process, nothing is noted (ptrace(2), Yama; filters of containers).
+                Err(EPERM | ENOSYS) => return Ok(()),
+                read => read?,
+            },
             None => c"",
         };
         let object = match self.find(notification, &wanted, path) {
@@ -247,7 +252,7 @@ impl Watcher {
 }
 
 fn read_path(thread: u32, address: u64, path: &mut [u8; PATH_MAX]) -> Result<&CStr, i32> {
-    let length = notify::read_memory(thread, address, path).map_err(|_| EFAULT)?;
+    let length = notify::read_memory(thread, address, path)?;
     let full = length == PATH_MAX;
     CStr::from_bytes_until_nul(&path[..length]).map_err(|_| if full { ENAMETOOLONG } else { EFAULT })
 }
