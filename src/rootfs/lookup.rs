@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
+use super::driver::upper::is_marked_gone;
 use super::{Wanted, driver};
 use crate::sys::fd;
 
@@ -137,7 +138,8 @@ fn entry(stack: &Stack, name: &[u8]) -> nix::Result<Entry> {
             Err(Errno::ENOENT) => continue,
             result => result?,
         };
-        match SFlag::from_bits_truncate(fstat(&found)?.st_mode & libc::S_IFMT) {
+        let stat = fstat(&found)?;
+        match SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT) {
             SFlag::S_IFDIR => {
                 let opaque = fd::has_xattr(&found, c"user.overlay.opaque", b"y");
                 folders.push(Rc::new(found));
@@ -147,6 +149,7 @@ fn entry(stack: &Stack, name: &[u8]) -> nix::Result<Entry> {
             }
             // A whiteout, or a file below a folder of an upper layer: nothing further down counts.
             SFlag::S_IFCHR => break,
+            SFlag::S_IFREG if stat.st_size == 0 && is_marked_gone(found.as_fd()) => break,
             kind if folders.is_empty() => return Ok(Entry::Other(found, kind)),
             _ => break,
         }
@@ -164,6 +167,29 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn what_is_gone_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        for layer in ["low", "top"] {
+            fs::create_dir(at(layer)).unwrap();
+            fs::write(at(layer).join("marked"), if layer == "top" { "" } else { "low" }).unwrap();
+        }
+        for name in ["device", "kept", "empty"] {
+            fs::write(at("low").join(name), name).unwrap();
+        }
+        fs::write(at("top/empty"), "").unwrap();
+        fd::make_whiteout(fs::File::open(at("top")).unwrap().as_fd(), b"device").unwrap();
+        let marked = fs::File::open(at("top/marked")).unwrap();
+        fd::fsetxattr(marked.as_fd(), b"user.overlay.whiteout", b"y").unwrap();
+        let merged = Merged::open(["top", "low"].map(at)).unwrap();
+        for (path, text) in [("device", None), ("marked", None), ("kept", Some("kept")), ("empty", Some(""))]
+        {
+            assert_eq!(merged.read(path).as_deref(), text.map(str::as_bytes), "{path}");
+            assert_eq!(merged.exists(path), text.is_some(), "{path}");
+        }
+    }
 
     #[test]
     fn what_layers_above_hide() {

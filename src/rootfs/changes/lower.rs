@@ -9,6 +9,7 @@ use nix::fcntl::OFlag;
 
 use super::Lower;
 use crate::rootfs::driver::upper;
+pub(super) use crate::rootfs::driver::upper::is_whiteout;
 use crate::sys;
 use crate::sys::fd;
 
@@ -94,22 +95,6 @@ pub(super) fn names(stack: &Stack) -> Result<Vec<Vec<u8>>, sys::Error> {
 
 pub(super) fn kind(stat: &libc::stat) -> libc::mode_t {
     stat.st_mode & libc::S_IFMT
-}
-
-/// The character device 0:0, or an empty file with the attribute that stands for it.
-pub(super) fn is_whiteout(
-    folder: BorrowedFd<'_>,
-    name: &[u8],
-    stat: &libc::stat,
-) -> Result<bool, sys::Error> {
-    match kind(stat) {
-        libc::S_IFCHR => Ok(upper::is_whiteout(stat)),
-        libc::S_IFREG if stat.st_size == 0 => {
-            let file = fd::openat(folder, name, OFlag::O_PATH, 0)?;
-            Ok(fd::has_attribute(&file, c"user.overlay.whiteout"))
-        }
-        _ => Ok(false),
-    }
 }
 
 /// Whether a folder hides all below it, in the words of overlayfs or of fuse-overlayfs.

@@ -200,6 +200,8 @@ mod tests {
         for (name, text) in [
             ("low/etc/a", "a"),
             ("low/etc/gone", "x"),
+            ("low/etc/marked", "x"),
+            ("top/etc/marked", ""),
             ("low/etc/old/deep", "x"),
             ("low/over/hidden", "x"),
             ("low/kept/one", "same"),
@@ -217,6 +219,9 @@ mod tests {
         fd::make_whiteout(folder("top/etc").as_fd(), b"old").unwrap();
         fd::make_whiteout(folder("top").as_fd(), b"link").unwrap();
         fd::fsetxattr(folder("top/over").as_fd(), b"user.overlay.opaque", b"y").unwrap();
+        // how layers say it where no device can be made
+        fd::fsetxattr(folder("top/etc/marked").as_fd(), b"user.overlay.whiteout", b"y").unwrap();
+        fd::fsetxattr(folder("top/etc").as_fd(), b"user.overlay.opaque", b"x").unwrap();
         fd::fsetxattr(folder("low/etc/a").as_fd(), b"user.note", b"low").unwrap();
         fd::fsetxattr(folder("top/etc/a").as_fd(), b"user.note", b"top").unwrap();
         let found = copied(place.path(), &["top", "low"]).unwrap();

@@ -132,7 +132,7 @@ fn walk(top: OwnedFd, visit: &mut dyn FnMut(&Place<'_>) -> Result<(), sys::Error
         }
         path.extend_from_slice(&name);
         let found = fd::stat_at(folder.as_fd(), &name)?;
-        if upper::is_whiteout(&found) {
+        if upper::is_whiteout(folder.as_fd(), &name, &found)? {
             continue;
         }
         visit(&Place { folder: folder.as_fd(), name: &name, path: &path, found })?;

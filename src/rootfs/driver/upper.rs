@@ -2,7 +2,7 @@
 //!
 //! | | overlay, and every layer | fuse-overlayfs |
 //! |---|---|---|
-//! | a name is gone | a character device 0:0 | the same; `.wh.NAME` where it can't make one |
+//! | a name is gone | a character device 0:0; in a layer also an empty file with `user.overlay.whiteout` | the device; `.wh.NAME` where it can't make one |
 //! | a folder starts anew | `user.overlay.opaque` = `y` | a file `.wh..wh..opq` in it, `user.fuseoverlayfs.opaque` = `y`, or both; whiteouts in it may be left |
 //!
 //! fuse-overlayfs reads both columns, the kernel its own alone. So an upper that fuse-overlayfs wrote is translated
@@ -11,6 +11,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use crate::sys::{self, fd};
 
@@ -26,9 +27,20 @@ pub fn is_private(name: &[u8]) -> bool {
     PRIVATE.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// True for what says that a name of the layers is gone.
-pub fn is_whiteout(found: &libc::stat) -> bool {
-    found.st_mode & libc::S_IFMT == libc::S_IFCHR && found.st_rdev == 0
+/// True for what says that a name of the layers is gone, in either of the kernel's forms. `found` is what stands there.
+pub fn is_whiteout(folder: BorrowedFd<'_>, name: &[u8], found: &libc::stat) -> Result<bool, sys::Error> {
+    match found.st_mode & libc::S_IFMT {
+        libc::S_IFCHR => Ok(found.st_rdev == 0),
+        libc::S_IFREG if found.st_size == 0 => {
+            Ok(is_marked_gone(fd::openat(folder, name, OFlag::O_PATH, 0)?.as_fd()))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// True for a file that says so by an attribute: what layers have where such a device can't be made.
+pub fn is_marked_gone(file: BorrowedFd<'_>) -> bool {
+    fd::has_attribute(file, c"user.overlay.whiteout")
 }
 
 /// True for a folder that hides the layers' folders of its name, in the kernel's form.
@@ -90,7 +102,7 @@ fn settle_name(folder: BorrowedFd<'_>, name: &[u8], opaque: bool) -> Result<bool
         return Ok(false);
     }
     let found = fd::stat_at(folder, name)?;
-    if opaque && is_whiteout(&found) {
+    if opaque && is_whiteout(folder, name, &found)? {
         // nothing is left to hide, and the kernel would show the name
         fd::unlinkat(folder, name)?;
     }
