@@ -100,6 +100,21 @@ fn every_driver_tells_the_same() {
 }
 
 #[test]
+fn only_fuse_overlayfs_means_a_deletion_by_a_name() {
+    needs!(boxes, images);
+    let reference = Registry::open().push("data:1", &image());
+    for driver in ["overlay", "copy"] {
+        let test = Test::of_image(&reference);
+        let make = ["run", "--driver", driver, "--root", "--", "sh", "-c", ": >/etc/.wh.text"];
+        test.devbox(make).output().ok();
+        assert_eq!(diff(&test, "demo"), "A /etc/.wh.text", "{driver}");
+        test.devbox(["commit", "demo", "localhost/x:1"])
+            .output()
+            .refused(&["`etc/.wh.text` can't be in an image", "stand for deletions"]);
+    }
+}
+
+#[test]
 fn many_ids_are_told_from_the_images() {
     needs!(boxes, images);
     if host::left_to_the_user() {

@@ -28,7 +28,7 @@ pub(super) struct Contents {
     pub(super) ids: IdMaps,
     /// What the box writes to.
     pub(super) upper: PathBuf,
-    whole: bool,
+    driver: Driver,
     lowers: Vec<Lower>,
     many_ids: bool,
     account: [Vec<Vec<u8>>; 2],
@@ -39,13 +39,17 @@ impl Contents {
         let record = boxes.require(name)?;
         let host = probe::host(dirs)?;
         let folder = boxes.folder(name)?;
-        let whole = record.driver == Driver::Copy && copy::tree(&folder).exists();
+        // until its first start a box of that driver has an upper folder with nothing in it
+        let driver = match record.driver {
+            Driver::Copy if !copy::tree(&folder).exists() => Driver::Overlay,
+            driver => driver,
+        };
         let caller =
             Caller { name: host.user.clone(), uid: host.uid, gid: host.gid, home: host.home.clone() };
         Ok(Self {
             lowers: lowers(dirs, &record)?,
-            upper: if whole { copy::tree(&folder) } else { folder.join("upper") },
-            whole,
+            upper: if driver == Driver::Copy { copy::tree(&folder) } else { folder.join("upper") },
+            driver,
             many_ids: boxes.has_many_ids(name)?,
             account: changes::account_lines(&caller),
             ids: widest(&host),
@@ -58,7 +62,7 @@ impl Contents {
         Files {
             upper: &self.upper,
             lowers: &self.lowers,
-            whole: self.whole,
+            driver: self.driver,
             many_ids: self.many_ids,
             account: self.account.clone(),
         }

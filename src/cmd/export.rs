@@ -14,6 +14,7 @@ use super::save::Target;
 use crate::cli::ExportArgs;
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
+use crate::mount::Driver;
 use crate::push::{self, Outgoing};
 use crate::rootfs::changes::{self, Files, Packing, write_layer};
 use crate::session::{Boxes, Record};
@@ -118,8 +119,13 @@ fn pack(contents: &Contents, about: &About, out: File) -> Result<(), changes::Er
     let home = contents.folder.join("home");
     if home.is_dir() {
         tar.entry(&head(b"home", Kind::Folder, mode(&home))).map_err(taker)?;
-        let files =
-            Files { upper: &home, lowers: &[], whole: true, account: Default::default(), ..contents.files() };
+        let files = Files {
+            upper: &home,
+            lowers: &[],
+            driver: Driver::Copy,
+            account: Default::default(),
+            ..contents.files()
+        };
         write_layer(&files, &mut tar, &prefixed(b"home/"))?;
     }
     tar.into_inner().flush().map_err(taker)

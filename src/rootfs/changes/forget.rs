@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::lower::{self, Found, Stack, is_opaque, is_whiteout, kind};
+use super::lower::{self, Found, Stack, kind};
 use super::{Error, Files};
 use crate::sys;
 use crate::sys::fd;
@@ -42,7 +42,7 @@ pub fn forget(files: &Files<'_>, path: &[u8], out: &OwnedFd, aside: &[u8]) -> Re
         };
         let stat = match fd::stat_at(folder.as_fd(), name) {
             Err(error) if error.errno == Errno::ENOENT => {
-                return Ok(if marked(&folder, name).map_err(failed)? {
+                return Ok(if marked(files, &folder, name).map_err(failed)? {
                     Forgotten::Hidden(way)
                 } else {
                     Forgotten::Done(false)
@@ -52,11 +52,11 @@ pub fn forget(files: &Files<'_>, path: &[u8], out: &OwnedFd, aside: &[u8]) -> Re
         };
         if kind(&stat) != libc::S_IFDIR {
             let hides = there || !below.is_empty();
-            let gone = is_whiteout(folder.as_fd(), name, &stat).map_err(failed)?;
+            let gone = files.is_gone(folder.as_fd(), name, &stat).map_err(failed)?;
             return Ok(if hides || gone { Forgotten::Hidden(way) } else { Forgotten::Done(false) });
         }
         folder = fd::open_folder(folder.as_fd(), name).map_err(failed)?;
-        if anew.is_none() && is_opaque(folder.as_fd()) {
+        if anew.is_none() && files.is_anew(folder.as_fd()) {
             anew = Some(way.clone());
         }
     }
@@ -64,7 +64,7 @@ pub fn forget(files: &Files<'_>, path: &[u8], out: &OwnedFd, aside: &[u8]) -> Re
     if let Some(anew) = anew.filter(|_| image_has_it) {
         return Ok(Forgotten::Hidden(anew));
     }
-    if marked(&folder, last).map_err(failed)? {
+    if marked(files, &folder, last).map_err(failed)? {
         fd::unlinkat(folder.as_fd(), &[b".wh.", last].concat()).map_err(failed)?;
         return Ok(Forgotten::Done(true));
     }
@@ -75,7 +75,10 @@ pub fn forget(files: &Files<'_>, path: &[u8], out: &OwnedFd, aside: &[u8]) -> Re
 }
 
 /// Whether a file of fuse-overlayfs says that a name is gone.
-fn marked(folder: &OwnedFd, name: &[u8]) -> Result<bool, sys::Error> {
+fn marked(files: &Files<'_>, folder: &OwnedFd, name: &[u8]) -> Result<bool, sys::Error> {
+    if !files.has_mark_files() {
+        return Ok(false);
+    }
     match fd::stat_at(folder.as_fd(), &[b".wh.", name].concat()) {
         Err(error) if matches!(error.errno, Errno::ENOENT | Errno::ENAMETOOLONG) => Ok(false),
         found => Ok(found?.st_size == 0),

@@ -8,8 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::Lower;
-use crate::rootfs::driver::upper;
-pub(super) use crate::rootfs::driver::upper::is_whiteout;
+use crate::rootfs::driver::upper::{self, is_whiteout};
 use crate::sys;
 use crate::sys::fd;
 

@@ -1,7 +1,7 @@
 //! What a box holds beyond its image: its upper folder, compared with the layers below it.
 //!
-//! The upper is read as the driver left it, be a deletion the character device 0:0, an attribute or a `.wh.` file, be
-//! a folder opaque by whichever attribute. What a start itself puts into a root is no change of the user's: the places
+//! The upper is read as its driver left it ([`crate::rootfs::driver::upper`]): what only another driver would take for a
+//! deletion is the user's own. What a start itself puts into a root is no change of the user's: the places
 //! made to mount on bear an attribute ([`SETUP`]), the links to the host's time zone and to the mounts have known
 //! targets, and the caller's lines in the account files are taken out again.
 //!
@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::mount::SETUP;
+use crate::mount::{Driver, SETUP};
+use crate::rootfs::driver::upper;
 use crate::sys;
 use crate::sys::fd::Xattr;
 
@@ -49,13 +50,38 @@ pub struct Files<'a> {
     pub upper: &'a Path,
     /// Topmost first.
     pub lowers: &'a [Lower],
-    /// The folder holds everything and not only what differs (driver `copy`).
-    pub whole: bool,
+    /// Whose form the folder has. One of `copy` holds everything, and not only what differs.
+    pub driver: Driver,
     /// Owners in the folder are the box's own (`full` ids); else root stands for whom the image or a note on the file
     /// names.
     pub many_ids: bool,
     /// Lines a start may have added to `etc/passwd` and `etc/group`.
     pub account: [Vec<Vec<u8>>; 2],
+}
+
+impl Files<'_> {
+    /// Whether files of the name `.wh.NAME` say that a name is gone.
+    fn has_mark_files(&self) -> bool {
+        self.driver == Driver::Fuse
+    }
+
+    /// Whether what stands at a name says that it is gone.
+    fn is_gone(&self, folder: BorrowedFd<'_>, name: &[u8], stat: &libc::stat) -> Result<bool, sys::Error> {
+        match self.driver {
+            // a user may make one, but no layer can say that it is there
+            Driver::Copy => Ok(lower::kind(stat) == libc::S_IFCHR && stat.st_rdev == 0),
+            Driver::Overlay | Driver::Fuse => upper::is_whiteout(folder, name, stat),
+        }
+    }
+
+    /// Whether nothing of the layers shows through a folder.
+    fn is_anew(&self, folder: BorrowedFd<'_>) -> bool {
+        match self.driver {
+            Driver::Copy => true,
+            Driver::Overlay => upper::is_opaque(folder),
+            Driver::Fuse => lower::is_opaque(folder),
+        }
+    }
 }
 
 /// What became of a path.

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::{Files, Lower, Packing, What, walk, write_layer};
+use crate::mount::Driver;
 use crate::store::TarWriter;
 use crate::sys::fd;
 
@@ -12,7 +13,7 @@ use crate::sys::fd;
 struct Place {
     root: tempfile::TempDir,
     lowers: Vec<Lower>,
-    whole: bool,
+    driver: Driver,
 }
 
 impl Place {
@@ -21,7 +22,7 @@ impl Place {
         fs::create_dir_all(root.path().join("upper")).unwrap();
         let tree = root.path().join("lower");
         fs::create_dir_all(&tree).unwrap();
-        Self { root, lowers: vec![Lower { tree, owners: HashMap::new() }], whole: false }
+        Self { root, lowers: vec![Lower { tree, owners: HashMap::new() }], driver: Driver::Overlay }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -70,7 +71,7 @@ impl Place {
 
     fn with_account(&self, account: [Vec<Vec<u8>>; 2]) -> String {
         let (upper, lowers) = (self.files(), self.lowers());
-        let files = Files { upper: &upper, lowers: &lowers, whole: self.whole, many_ids: true, account };
+        let files = Files { upper: &upper, lowers: &lowers, driver: self.driver, many_ids: true, account };
         let mut seen = Vec::new();
         walk(&files, &mut |change| {
             let letter = match change.what {
@@ -98,7 +99,7 @@ fn set(path: &Path, name: &str, value: &[u8]) {
 
 #[test]
 fn every_form_of_a_deletion() {
-    let place = Place::new();
+    let mut place = Place::new();
     for name in ["a", "b", "c", "d/x", "e/x", "e/y", "f/x", "kept"] {
         place.file(&format!("lower/{name}"), "x");
     }
@@ -116,7 +117,17 @@ fn every_form_of_a_deletion() {
     set(&place.at("upper/e"), "user.fuseoverlayfs.opaque", b"y");
     place.folder("upper/f");
     place.file("upper/f/.wh..wh..opq", "");
+    place.driver = Driver::Fuse;
     assert_eq!(place.changes(), "D c\nD a\nD b\nD d/x\nD e/x\nC e/y\nD f/x");
+    // what the one at work does not write is the user's own
+    let own = "A .wh.c\nA .wh.never-there";
+    place.driver = Driver::Overlay;
+    assert_eq!(place.changes(), format!("{own}\nD a\nD b\nD d/x\nC e/y\nA f/.wh..wh..opq"));
+    place.driver = Driver::Copy;
+    assert_eq!(
+        place.changes(),
+        format!("{own}\nD a\nC b\nD c\nD d/x\nD e/x\nC e/y\nA f/.wh..wh..opq\nD f/x\nD kept")
+    );
 }
 
 #[test]
@@ -139,7 +150,7 @@ fn what_is_as_it_was_is_no_change() {
     place.file("upper/other", "x");
     let partial = "C linked\nC longer\nC mode\nA name\nC other\nC xattr";
     assert_eq!(place.changes(), partial);
-    place.whole = true;
+    place.driver = Driver::Copy;
     let whole = partial.replace("C linked", "D gone-unless-whole\nC linked");
     assert_eq!(place.changes(), whole);
 }
@@ -212,7 +223,7 @@ fn a_layer_reads_back_as_the_changes() {
     let files = Files {
         upper: &path,
         lowers: &place.lowers,
-        whole: false,
+        driver: Driver::Overlay,
         many_ids: true,
         account: Default::default(),
     };

@@ -9,12 +9,12 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::lower::{self, Found, Stack, is_opaque, is_whiteout, kind};
+use super::lower::{self, Found, Stack, kind};
 use super::{Change, Entry, Error, Files, OWNER, SETUP, What};
 use crate::sys;
 use crate::sys::fd::{self, Xattr};
 
-/// How whiteouts are named where nothing better can be made.
+/// How fuse-overlayfs names whiteouts where it can make nothing better.
 const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Where a start lets a box's time zone lead.
@@ -57,7 +57,7 @@ fn walk_with<'s>(files: &Files<'_>, take: &mut Taker<'_>, same: Option<&mut Same
     })?;
     let mut walk = Walk { files, take, same, path: Vec::new(), frames: Vec::new() };
     let lowers = lower::roots(files.lowers).map_err(|source| walk.failed(source))?;
-    let root = Frame::new(upper.into(), lowers, files.whole).map_err(|source| walk.failed(source))?;
+    let root = Frame::new(files, upper.into(), lowers, false).map_err(|source| walk.failed(source))?;
     walk.frames.push(root);
     while let Some(frame) = walk.frames.last_mut() {
         let length = frame.path_length;
@@ -104,10 +104,12 @@ struct Pending {
 }
 
 impl Frame {
-    fn new(folder: OwnedFd, lowers: Stack, whole: bool) -> Result<Self, sys::Error> {
+    /// `whole` when the folder it lies in is.
+    fn new(files: &Files<'_>, folder: OwnedFd, lowers: Stack, whole: bool) -> Result<Self, sys::Error> {
         let mut names = fd::names(folder.as_fd(), usize::MAX)?;
-        let marked = names.iter().position(|name| name == OPAQUE).map(|at| names.swap_remove(at)).is_some();
-        let whole = whole || marked || is_opaque(folder.as_fd());
+        let mark = names.iter().position(|name| files.has_mark_files() && name == OPAQUE);
+        let marked = mark.map(|at| names.swap_remove(at)).is_some();
+        let whole = whole || marked || files.is_anew(folder.as_fd());
         if whole {
             names.extend(lower::names(&lowers)?);
         }
@@ -138,7 +140,8 @@ impl Walk<'_, '_, '_, '_> {
             Err(error) if error.errno == Errno::ENOENT => return Ok(()),
             found => found.map_err(|source| self.failed(source))?,
         };
-        if let Some(hidden) = name.strip_prefix(PREFIX)
+        if self.files.has_mark_files()
+            && let Some(hidden) = name.strip_prefix(PREFIX)
             && kind(&stat) != libc::S_IFDIR
             && stat.st_size == 0
         {
@@ -146,7 +149,7 @@ impl Walk<'_, '_, '_, '_> {
             self.path.extend_from_slice(hidden);
             return self.gone(hidden);
         }
-        if is_whiteout(folder, &name, &stat).map_err(|source| self.failed(source))? {
+        if self.files.is_gone(folder, &name, &stat).map_err(|source| self.failed(source))? {
             return self.gone(&name);
         }
         let below = lower::find(&frame.lowers, &name).map_err(|source| self.failed(source))?;
@@ -195,7 +198,8 @@ impl Walk<'_, '_, '_, '_> {
             _ => (What::Changed, false),
         };
         let lowers = if let Found::Folder(stack) = below { stack } else { Stack::new() };
-        let mut inner = Frame::new(opened, lowers, whole).map_err(|source| self.failed(source))?;
+        let mut inner =
+            Frame::new(self.files, opened, lowers, whole).map_err(|source| self.failed(source))?;
         inner.path_length = self.path.len();
         inner.pending = Some(Pending { name, what, stat, owner, xattrs });
         self.frames.push(inner);
