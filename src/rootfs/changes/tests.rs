@@ -156,6 +156,27 @@ fn what_is_as_it_was_is_no_change() {
 }
 
 #[test]
+fn names_that_a_copy_has_from_the_image_are_no_change() {
+    let mut place = Place::new();
+    for side in ["lower", "upper"] {
+        for name in ["a", "c", "e"] {
+            place.file(&format!("{side}/{name}1"), "x");
+            fs::hard_link(place.at(&format!("{side}/{name}1")), place.at(&format!("{side}/{name}2")))
+                .unwrap();
+        }
+        place.file(&format!("{side}/one"), "x");
+    }
+    place.driver = Driver::Copy;
+    assert_eq!(place.changes(), "");
+    // what is written to one of them is in all; a new one is alone
+    place.file("upper/c1", "other");
+    fs::remove_file(place.at("upper/e1")).unwrap();
+    place.file("upper/e1", "other");
+    fs::hard_link(place.at("upper/one"), place.at("upper/two")).unwrap();
+    assert_eq!(place.changes(), "C c1\nC c2\nC e1\nC one\nA two");
+}
+
+#[test]
 fn owners_are_compared_with_those_of_the_image() {
     let mut place = Place::new();
     for side in ["lower", "upper"] {

@@ -11,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::lower::{self, Found, Stack, kind};
 use super::{Change, Entry, Error, Files, OWNER, SETUP, What};
+use crate::mount::Driver;
 use crate::sys;
 use crate::sys::fd::{self, Xattr};
 
@@ -233,7 +234,9 @@ impl Walk<'_, '_, '_, '_> {
             && stat.st_mode == found.st_mode
         {
             let same = is_same(&entry, their_folder, found).map_err(|source| self.failed(source))?;
-            if same && stat.st_nlink == 1 {
+            // another name of it may be new; a copy has those of the image
+            let linked_before = self.files.driver == Driver::Copy && found.st_nlink > 1;
+            if same && (stat.st_nlink == 1 || linked_before) {
                 return self.copied(folder, name);
             }
         }
