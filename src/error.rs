@@ -128,6 +128,14 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A box has a file that fuse-overlayfs would take for a deletion.
+    #[error("box `{name}` can't go over to the driver `fuse`, which would hide `{}` in it: there, `.wh.` stands for a deletion", .path.display())]
+    HiddenByFuse {
+        /// The box.
+        name: String,
+        /// In the box.
+        path: PathBuf,
+    },
     /// A box's own files could not be given to whom they belong under other ids.
     #[error("cannot give the files of box `{name}` to their owners: {why}")]
     Owners {
@@ -352,6 +360,9 @@ impl Error {
             Self::Owners { .. } => Some(
                 "nothing is lost: the next start goes on, and `--ids` enters the box as it was before".into(),
             ),
+            Self::HiddenByFuse { name, .. } => Some(format!(
+                "nothing is changed: rename such files first (`devbox enter {name} --driver overlay`), or stay with `overlay`"
+            )),
             Self::Upper { .. } => Some("`--driver fuse` enters the box as it is".into()),
             Self::OtherImageNow { .. } => {
                 Some("put the image back where it was; what the box itself wrote is still there".into())

@@ -83,6 +83,41 @@ fn overlay_and_fuse_take_over_from_each_other() {
 }
 
 #[test]
+fn what_fuse_would_hide_keeps_a_box_from_it() {
+    needs!(boxes, fuse, images);
+    let test = box_with("overlay");
+    run(
+        &test,
+        "overlay",
+        "mkdir /srv/.wh.folder; echo mine >/srv/.wh.folder/.wh.notes; echo more >/srv/both",
+    )
+    .ok();
+    let said =
+        run(&test, "fuse", "true").refused(&["can't go over to the driver `fuse`", "`/srv/.wh.folder`"]);
+    assert!(said.stderr.contains("nothing is changed"), "{said}");
+    assert_eq!(
+        test.devbox(["inspect", "demo", "--format", "json"]).output().ok().json()["driver"],
+        "overlay"
+    );
+    run(
+        &test,
+        "overlay",
+        "cat /srv/.wh.folder/.wh.notes; mv /srv/.wh.folder/.wh.notes /srv/notes; rmdir /srv/.wh.folder",
+    )
+    .ok()
+    .prints("mine");
+    let list = "cat /srv/notes /srv/both";
+    run(&test, "fuse", list).ok().prints(
+        "mine
+more",
+    );
+    run(&test, "overlay", list).ok().prints(
+        "mine
+more",
+    );
+}
+
+#[test]
 fn a_copy_stays_a_copy() {
     needs!(boxes, fuse, images);
     let test = box_with("copy");

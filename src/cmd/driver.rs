@@ -1,5 +1,10 @@
 //! Which driver a box is started with, and what has to be done before the first start with one.
 
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStringExt;
+
 use crate::dirs::{self, Dirs};
 use crate::error::Error;
 use crate::idmap::{IdMap, IdMaps};
@@ -104,12 +109,23 @@ impl Opening<'_> {
         if copies && !fresh {
             return Err(Error::OtherDriver { name, made_with, wanted });
         }
+        let path = boxes.folder(&name)?.join("upper");
+        if wanted == mount::Driver::Fuse {
+            let look = |mut told: File| {
+                let found = upper::reserved_name(File::open(&path)?.into())?;
+                Ok(told.write_all(&found.unwrap_or_default())?)
+            };
+            let mut found = vec![b'/'];
+            userns::piped(maps, look, |told| told.read_to_end(&mut found))?
+                .map_err(|source| Error::Box { path: path.clone(), source })?;
+            if found.len() > 1 {
+                return Err(Error::HiddenByFuse { name, path: OsString::from_vec(found).into() });
+            }
+        }
         if made_with == mount::Driver::Fuse {
-            let path = boxes.folder(&name)?.join("upper");
-            let settled = |told: std::fs::File| {
-                use std::io::Write;
-                let done = std::fs::File::open(&path).and_then(|top| Ok(upper::settle(top.into())?));
-                let _ = write!(&told, "{}", done.map_or_else(|error| error.to_string(), |()| "done".into()));
+            let settled = |mut told: File| {
+                let done = File::open(&path).and_then(|top| Ok(upper::settle(top.into())?));
+                let _ = write!(told, "{}", done.map_or_else(|error| error.to_string(), |()| "done".into()));
             };
             let said =
                 userns::within(maps, settled, |told| std::io::read_to_string(told).unwrap_or_default())

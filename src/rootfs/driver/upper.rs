@@ -48,6 +48,30 @@ pub fn is_opaque(folder: BorrowedFd<'_>) -> bool {
     fd::has_xattr(folder, c"user.overlay.opaque", b"y")
 }
 
+/// The first path, relative to `upper`, whose name fuse-overlayfs would take for a mark of its own and not show. To be
+/// run as [`settle`].
+pub fn reserved_name(upper: OwnedFd) -> Result<Option<Vec<u8>>, sys::Error> {
+    let mut way = vec![(fd::names(upper.as_fd(), usize::MAX)?, upper, Vec::new())];
+    while let Some((names, folder, path)) = way.last_mut() {
+        let Some(name) = names.pop() else {
+            way.pop();
+            continue;
+        };
+        let path = [path, &name[..]].concat();
+        if name.starts_with(GONE) {
+            return Ok(Some(path));
+        }
+        match fd::open_folder(folder.as_fd(), &name) {
+            Err(error) if matches!(error.errno, Errno::ENOTDIR | Errno::ELOOP) => {}
+            below => {
+                let below = below?;
+                way.push((fd::names(below.as_fd(), usize::MAX)?, below, [&path, &b"/"[..]].concat()));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Brings an upper folder that fuse-overlayfs wrote into the kernel's form; what has it already stays. Cut short, it is
 /// done again. To be run where the caller may read and write all of the upper.
 pub fn settle(upper: OwnedFd) -> Result<(), sys::Error> {
@@ -90,7 +114,9 @@ fn settle_folder(folder: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, sys::Error> {
 
 /// One name; false when it is no folder.
 fn settle_name(folder: BorrowedFd<'_>, name: &[u8], opaque: bool) -> Result<bool, sys::Error> {
-    if let Some(gone) = name.strip_prefix(GONE) {
+    let found = fd::stat_at(folder, name)?;
+    let is_mark = found.st_mode & libc::S_IFMT == libc::S_IFREG && found.st_size == 0;
+    if let Some(gone) = name.strip_prefix(GONE).filter(|_| is_mark) {
         if !opaque {
             match fd::make_whiteout(folder, gone) {
                 // made anew since, or said twice
@@ -101,7 +127,6 @@ fn settle_name(folder: BorrowedFd<'_>, name: &[u8], opaque: bool) -> Result<bool
         fd::unlinkat(folder, name)?;
         return Ok(false);
     }
-    let found = fd::stat_at(folder, name)?;
     if opaque && is_whiteout(folder, name, &found)? {
         // nothing is left to hide, and the kernel would show the name
         fd::unlinkat(folder, name)?;
@@ -115,6 +140,23 @@ mod tests {
 
     use super::*;
     use crate::store::listing;
+
+    #[test]
+    fn what_a_user_named_like_a_mark_is_found_and_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let top = || OwnedFd::from(fs::File::open(place.path()).unwrap());
+        fs::create_dir_all(at("a/b/.whale")).unwrap();
+        fd::make_whiteout(top().as_fd(), b"x").unwrap();
+        assert_eq!(reserved_name(top()), Ok(None));
+        fs::create_dir(at("a/b/.wh.folder")).unwrap();
+        assert_eq!(reserved_name(top()), Ok(Some(b"a/b/.wh.folder".to_vec())));
+        fs::write(at("a/.wh.notes"), "text").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("a/.wh.link")).unwrap();
+        let before = listing::tree(place.path());
+        settle(top()).unwrap();
+        assert_eq!(listing::tree(place.path()), before);
+    }
 
     #[test]
     fn what_fuse_overlayfs_wrote_is_what_the_kernel_reads() {
