@@ -10,6 +10,7 @@ use crate::oci;
 use crate::oci::platform::NotAPlatform;
 use crate::oci::reference::NotAReference;
 use crate::plan;
+use crate::plan::Isolation;
 use crate::probe;
 use crate::profile;
 use crate::pull;
@@ -174,6 +175,16 @@ pub enum Error {
         made_from: String,
         /// The one asked for now.
         wanted: String,
+    },
+    /// A box keeps the isolation it was made for.
+    #[error("box `{name}` was made for isolation `{made_for}` and is never entered as `{wanted}`")]
+    OtherIsolation {
+        /// The box.
+        name: String,
+        /// Its isolation.
+        made_for: Isolation,
+        /// The one asked for now.
+        wanted: Isolation,
     },
     /// The files a box's image came from hold another one now, and its layers are gone.
     #[error("layers of box `{name}` are missing, and {image} is another image now")]
@@ -352,6 +363,9 @@ impl Error {
             Self::NotThrowAway(_) => Some("leave `--name` out, or leave `--rm` out to use the box".into()),
             Self::OtherImage { name, .. } => Some(format!(
                 "`devbox update {name}` puts it over that one with what it wrote; `--name` makes another box beside it"
+            )),
+            Self::OtherIsolation { name, made_for, wanted } => Some(format!(
+                "`--isolation {made_for}` enters it; for `{wanted}` give another name with `--name`, or `devbox rm {name}`"
             )),
             Self::OtherDriver { name, made_with, .. } => Some(format!(
                 "`--driver {made_with}` enters it; `devbox rm {name}` and entering again makes it anew with the other; \

@@ -148,6 +148,12 @@ pub enum Op {
     Dev,
     /// `/proc` of the box's pid namespace. Nothing may be written through a path of the image after it.
     Proc,
+    /// A file of the kernel's, below `/proc`, covered by one that is empty; nothing happens when it is not there.
+    MaskFile(CString),
+    /// A folder of the kernel's, below `/proc` or `/sys`, covered by an empty one; as `MaskFile`.
+    MaskFolder(CString),
+    /// A file or folder below `/proc`, made read-only with all below it; as `MaskFile`.
+    ReadOnly(CString),
     /// Hands a path of the image to another owner, keeping its mode.
     Chown {
         /// The path; a final symbolic link is not followed.
@@ -165,7 +171,11 @@ impl Op {
     /// What the operation works on, for messages.
     pub fn target(&self) -> &CStr {
         match self {
-            Self::Dir(at) | Self::File(at) => at,
+            Self::Dir(at)
+            | Self::File(at)
+            | Self::MaskFile(at)
+            | Self::MaskFolder(at)
+            | Self::ReadOnly(at) => at,
             Self::Link { at, .. }
             | Self::Write { at, .. }
             | Self::Append { at, .. }

@@ -61,6 +61,7 @@ fn every_profile_key_is_documented() {
         "user",
         "ids",
         "driver",
+        "isolation",
         "home",
         "workdir",
         "shell",

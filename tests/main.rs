@@ -35,6 +35,7 @@ mod toxic;
 mod apt;
 mod boxes;
 mod boxes_as_data;
+mod cage;
 mod config;
 mod drivers;
 mod fs;

@@ -38,7 +38,6 @@ fn faults_are_shown_where_they_are() {
 fn work_not_built_yet_is_refused_not_ignored() {
     let test = Test::new();
     for toml in [
-        "isolation = \"untrusted\"\n",
         "[setup]\npackages = [\"clang\"]\n",
         "[network]\nmode = \"private\"\n",
         "[limits]\nmemory = \"4GiB\"\n",

@@ -8,7 +8,7 @@ use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCan
 
 use super::candidates;
 use crate::dirs;
-use crate::plan::{Driver, Flags, Home, Ids, Network, User};
+use crate::plan::{Driver, Flags, Home, Ids, Isolation, Network, User};
 use crate::profile::place::Place;
 use crate::profile::{BadValue, Image, Selector};
 
@@ -39,6 +39,18 @@ pub struct PlanFlags {
     #[arg(long, value_name = "auto|overlay|fuse|copy", add = words(["auto", "overlay", "fuse", "copy"]))]
     pub driver: Option<Driver>,
 
+    /// Confine the box for code you do not trust; the same as --isolation untrusted
+    ///
+    /// No network, no rights, few system calls. What is written to the project stays in the box.
+    #[arg(long, conflicts_with = "isolation", help_heading = SEES)]
+    pub untrusted: bool,
+    /// How much of the host the box may see [default: the profile's, or dev]
+    #[arg(
+        long,
+        value_name = "dev|untrusted", add = words(["dev", "untrusted"]),
+        help_heading = SEES
+    )]
+    pub isolation: Option<Isolation>,
     /// Set a variable, or take it over from the host when no value is given
     #[arg(
         short,
@@ -132,6 +144,7 @@ impl PlanFlags {
             ids: self.ids,
             driver: self.driver,
             usual_driver: None,
+            isolation: if self.untrusted { Some(Isolation::Untrusted) } else { self.isolation },
             home: self.home,
             network: self.network,
             env: self.env,

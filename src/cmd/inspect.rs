@@ -51,6 +51,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
     };
     row("name", record.name);
     row("state", if running { "running" } else { "stopped" }.to_owned());
+    row("isolation", record.isolation.to_string());
     row("image", record.image.clone());
     row("manifest", record.manifest.map(|digest| digest.to_string()).unwrap_or_default());
     row("layers", record.layers.len().to_string());

@@ -57,6 +57,10 @@ impl Opening<'_> {
             if self.ephemeral {
                 return Err(Error::NotThrowAway(name.clone()));
             }
+            if record.isolation != self.plan.isolation {
+                let (made_for, wanted) = (record.isolation, self.plan.isolation);
+                return Err(Error::OtherIsolation { name: name.clone(), made_for, wanted });
+            }
             self.check_project(&record)?;
             if self.pull == PullPolicy::Always || self.pull == PullPolicy::Newer {
                 self.ui.note(&format!(
@@ -77,6 +81,7 @@ impl Opening<'_> {
             ephemeral: self.ephemeral,
             user: Some(self.plan.user.to_string()),
             ids: Some(self.plan.ids.to_string()),
+            isolation: self.plan.isolation,
             ..Record::default()
         };
         let store = Store::open(&self.dirs.store())?;

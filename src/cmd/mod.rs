@@ -49,7 +49,7 @@ use crate::cli::{Cli, PlanFlags, Verb};
 use crate::dirs::{self, Dirs};
 use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap};
-use crate::plan::{Host, Ids, Plan, User};
+use crate::plan::{Host, Ids, Isolation, Plan, User};
 use crate::probe;
 use crate::profile::{self, Selector};
 use crate::session::Boxes;
@@ -170,6 +170,9 @@ fn planned(
 fn remembered(dirs: &Dirs, name: &str, flags: &mut PlanFlags) -> Result<Option<Selector>, Error> {
     let Some(record) = Boxes::new(dirs).load(name)? else { return Ok(None) };
     flags.name.get_or_insert(record.name);
+    if record.isolation == Isolation::Untrusted && flags.isolation.is_none() && !flags.untrusted {
+        flags.isolation = Some(record.isolation);
+    }
     Ok(Some(match record.profiles.last() {
         Some(origin) if origin.from.starts_with('/') => Selector::File(origin.from.clone().into()),
         Some(origin) => Selector::Name(origin.name.clone()),

@@ -13,12 +13,12 @@ use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap, IdMaps};
 use crate::plan::resolve::{Accounts, Ask, ImageDefaults, Program, Resolved, resolve};
-use crate::plan::{Host, Ids, Image, Plan, User};
+use crate::plan::{Host, Ids, Image, Isolation, Plan, User};
 use crate::probe;
 use crate::rootfs::lookup::Merged;
 use crate::rootfs::{self, Caller, Wanted};
-use crate::sandbox::Spec;
 use crate::sandbox::wire::{Identity, Open};
+use crate::sandbox::{Confinement, Spec};
 use crate::session::boxes::{Defaults, PATIENCE, pause};
 use crate::session::client::{self, Outcome, attend, c_string};
 use crate::session::start::{fingerprint, start};
@@ -44,6 +44,14 @@ impl Opening<'_> {
         let boxes = Boxes::new(self.dirs);
         if let Some(why) = &self.plan.no_project_because {
             self.ui.detail(&format!("no project folder is mounted: {why}"));
+        }
+        if let (Isolation::Untrusted, Some(project)) = (self.plan.isolation, &self.plan.project) {
+            let shown = project.display().to_string();
+            self.ui.note(&format!(
+                "what box `{}` writes to {} stays in the box; the folder itself is not changed",
+                self.plan.name,
+                shown.escape_debug()
+            ));
         }
         let made = self.make(&boxes)?;
         self.settle_driver(&made.record);
@@ -219,6 +227,13 @@ impl Opening<'_> {
             mount_point: c_string(folder.join("root"))?,
             ops: layout.ops,
             hostname: c_string(&self.plan.hostname)?,
+            confinement: match self.plan.isolation {
+                Isolation::Dev => None,
+                Isolation::Untrusted => Some(
+                    Confinement::new()
+                        .map_err(|source| session::Error::Start { name: name.clone(), source })?,
+                ),
+            },
             own_network: self.plan.network == crate::plan::Network::None,
             fingerprint: fingerprint(&self.plan),
         };
@@ -264,9 +279,7 @@ impl Opening<'_> {
         let mut environment = Vec::new();
         for (name, value) in &resolved.env {
             environment.push(match name.as_str() {
-                "PATH" if self.plan.image != Image::Host => {
-                    c_string(format!("PATH={}:{value}", rootfs::SHIMS))?
-                }
+                "PATH" if self.has_sudo() => c_string(format!("PATH={}:{value}", rootfs::SHIMS))?,
                 _ => c_string(format!("{name}={value}"))?,
             });
         }
@@ -274,6 +287,8 @@ impl Opening<'_> {
             (account, false) if account.uid != 0 => {
                 Identity::Mapped { uid: account.uid, gid: account.gid, groups: account.groups.clone() }
             }
+            // root on the host is no root in there
+            _ if self.plan.isolation == Isolation::Untrusted => Identity::Me,
             (account, _) if account.uid == 0 => {
                 if single {
                     environment.push(c_string(format!("APT_CONFIG={}", rootfs::APT_CONFIG))?);
@@ -292,6 +307,11 @@ impl Opening<'_> {
             folders.extend([c_string(&resolved.account.home)?, CString::from(c"/")]);
         }
         Ok(Open { programs, arguments, environment, folders, identity, ..Open::default() })
+    }
+
+    /// Whether the box has `sudo`, `su` and `doas` of ours.
+    fn has_sudo(&self) -> bool {
+        self.plan.image != Image::Host && self.plan.isolation == Isolation::Dev
     }
 
     /// Tells when a running box is not what the profile says now.

@@ -14,6 +14,7 @@ impl Plan {
             ("user", self.user.to_string()),
             ("ids", self.ids.to_string()),
             ("driver", self.driver.to_string()),
+            ("isolation", self.isolation.to_string()),
             ("home", self.home.to_string()),
         ];
         rows.push(match (&self.project, &self.no_project_because) {

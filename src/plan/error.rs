@@ -29,6 +29,16 @@ pub enum Error {
         /// Why it can't be.
         why: &'static str,
     },
+    /// Something an untrusted box can't have.
+    #[error("{what} does not go with isolation `untrusted`: {why}")]
+    Untrusted {
+        /// What was asked for.
+        what: String,
+        /// Why it can't be.
+        why: &'static str,
+        /// What to ask for instead.
+        instead: &'static str,
+    },
     /// The project folder that was asked for can't be one.
     #[error("`{}` can't be the project folder: {why}", .path.display().to_string().escape_debug())]
     Project {
@@ -74,6 +84,7 @@ impl Error {
             Self::OnHost { .. } => {
                 "use an image, for example `--image debian:bookworm`, or leave it out".into()
             }
+            Self::Untrusted { instead, .. } => format!("{instead}; `--isolation dev` is for code you trust"),
             Self::Project { .. } => {
                 "name a folder of your own with `--project DIR`, or use `--no-project`".into()
             }

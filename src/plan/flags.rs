@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::profile::place::Place;
-use crate::profile::{BadValue, Driver, Home, Ids, Image, Mount, MountMode, Network, Source, User, grammar};
+use crate::profile::{
+    BadValue, Driver, Home, Ids, Image, Isolation, Mount, MountMode, Network, Source, User, grammar,
+};
 
 /// Flags as typed. Text among them is checked by [`make`](super::make), so the door need not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct Flags {
     pub driver: Option<Driver>,
     /// `DEVBOX_DRIVER`: before the profile's, after the flag's.
     pub usual_driver: Option<Driver>,
+    /// `--isolation`; `--untrusted` is the same as `--isolation untrusted`.
+    pub isolation: Option<Isolation>,
     /// `--home`.
     pub home: Option<Home>,
     /// `--network`.

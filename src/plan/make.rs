@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::flags::checked;
-use super::{Driver, Error, Flags, Home, Host, Ids, Image, Network, Plan, User, Variable, mounts, project};
+use super::{
+    Driver, Error, Flags, Home, Host, Ids, Image, Isolation, Network, Plan, User, Variable, mounts, project,
+    untrusted,
+};
 use crate::oci::reference::Reference;
 use crate::profile::{self, BadValue, Found, grammar};
 
@@ -23,6 +26,7 @@ pub fn make(
         ),
         None => Image::Host,
     };
+    let isolation = flags.isolation.or(profile.isolation).unwrap_or_default();
     let platform = checked("--platform", flags.platform.as_ref(), grammar::platform)?
         .or_else(|| profile.platform.clone())
         .unwrap_or_else(|| host.platform.clone());
@@ -34,7 +38,9 @@ pub fn make(
     }
     let name = match checked("--name", flags.name.as_ref(), grammar::box_name)? {
         Some(name) => name,
-        None => profile.name.clone().unwrap_or_else(|| default_name(found, &image)),
+        None => {
+            untrusted::name(isolation, profile.name.clone().unwrap_or_else(|| default_name(found, &image)))
+        }
     };
     let hostname = checked("--hostname", flags.hostname.as_ref(), grammar::host_name)?
         .or_else(|| profile.hostname.clone())
@@ -44,7 +50,8 @@ pub fn make(
         let source = BadValue::new(wrong).or("a path in the box begins with `/`");
         return Err(Error::Flag { flag: "-w", source });
     }
-    Ok(Plan {
+    let usual_network = if isolation == Isolation::Untrusted { Network::None } else { Network::Host };
+    let plan = Plan {
         name,
         platform,
         user,
@@ -58,10 +65,13 @@ pub fn make(
         shell: checked("--shell", flags.shell.as_ref(), grammar::shell)?.or_else(|| profile.shell.clone()),
         hostname,
         env: variables(found, flags, lookup)?,
-        network: flags.network.or(profile.network).unwrap_or(Network::Host),
+        network: flags.network.or(profile.network).unwrap_or(usual_network),
         profiles: found.origins.clone(),
         image,
-    })
+        isolation,
+    };
+    untrusted::check(&plan)?;
+    Ok(plan)
 }
 
 /// Who sessions run as: checked against image and ids, `me` when nobody says, root where there is no `me`.

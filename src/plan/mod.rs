@@ -14,6 +14,7 @@ mod mounts;
 mod project;
 pub mod resolve;
 pub mod trust;
+mod untrusted;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +28,7 @@ pub use host::Host;
 pub use image::Image;
 pub use make::make;
 
-pub use crate::profile::{Driver, Home, Ids, MountMode, Network, Origin, User};
+pub use crate::profile::{Driver, Home, Ids, Isolation, MountMode, Network, Origin, User};
 
 /// Everything a start needs to know, before the image is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,9 +46,12 @@ pub struct Plan {
     pub ids: Ids,
     /// How layers and upper become a root.
     pub driver: Driver,
+    /// How much of the host the box may see.
+    pub isolation: Isolation,
     /// What stands at the home folder.
     pub home: Home,
-    /// The project folder on the host, mounted read-write at the same path; also the working directory.
+    /// The project folder on the host, mounted at the same path, read-write or, in an untrusted box, so that writes stay in
+    /// the box; also the working directory.
     #[serde(serialize_with = "shown")]
     pub project: Option<PathBuf>,
     /// Why no project folder is mounted although one was looked for.

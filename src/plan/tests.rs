@@ -214,7 +214,7 @@ fn json_holds_no_secret() {
         serde_json::to_string(&plan).unwrap(),
         concat!(
             r#"{"name":"app","image":{"registry":"docker.io/library/debian:latest"},"platform":"linux/amd64","#,
-            r#""user":"me","ids":"auto","driver":"auto","home":"private","project":"/home/me/src/app","#,
+            r#""user":"me","ids":"auto","driver":"auto","isolation":"dev","home":"private","project":"/home/me/src/app","#,
             r#""no-project-because":null,"workdir":null,"shell":null,"hostname":"app","#,
             r#""env":{"A":"1","TOKEN":{"from-host":true}},"mounts":[],"network":"host","#,
             r#""profiles":[{"name":"devbox.toml","from":"/home/me/src/app/devbox.toml"}]}"#
@@ -413,4 +413,34 @@ fn refusals() {
     let odd = Host { home: "/".into(), real_home: "/".into(), ..host() };
     let shown = printed(&project(text), &flags(), &odd);
     assert!(shown.starts_with("error: a mount is out of place: `/proc` can't be a target"), "{shown}");
+}
+
+#[test]
+fn an_untrusted_box_keeps_to_itself() {
+    let debian = |rest: &str| project(&format!("image = \"debian\"\n{rest}"));
+    let untrusted = Flags { isolation: Some(Isolation::Untrusted), ..Flags::default() };
+    let plan = |found: &Found, flags: &Flags| make(found, flags, &host(), &secrets).unwrap();
+    let typed = plan(&debian(""), &untrusted);
+    assert_eq!((typed.name.as_str(), typed.network, typed.user), ("app-untrusted", Network::None, User::Me));
+    let written = plan(&debian("isolation = \"untrusted\"\nname = \"mine\""), &Flags::default());
+    assert_eq!((written.name.as_str(), written.isolation), ("mine-untrusted", Isolation::Untrusted));
+    let named = Flags { name: Some("it".into()), ..untrusted.clone() };
+    assert_eq!(plan(&debian(""), &named).name, "it");
+    let trusted = Flags { isolation: Some(Isolation::Dev), ..Flags::default() };
+    assert_eq!(plan(&debian("isolation = \"untrusted\""), &trusted).name, "app");
+    let long = plan(&debian(&format!("name = \"{}\"", "x".repeat(64))), &untrusted);
+    assert_eq!(long.name, format!("{}-untrusted", "x".repeat(54)));
+    for (text, what, instead) in [
+        ("", "image `host`", "name an image"),
+        ("image = \"debian\"\n[network]\nmode = \"host\"", "network `host`", "`--network none`"),
+        ("image = \"debian\"\nhome = \"host\"", "home `host`", "`--home private`"),
+        ("image = \"debian\"\nuser = \"root\"", "user `root`", "`--user me`"),
+        ("image = \"debian\"\nuser = \"image\"", "user `image`", "`--user me`"),
+        ("image = \"debian\"\nuser = \"node\"", "user `node`", "`--user me`"),
+        ("image = \"debian\"\nids = \"full\"", "user `root`", "`--user me`"),
+    ] {
+        let shown = printed(&project(text), &untrusted, &host());
+        let expected = format!("error: {what} does not go with isolation `untrusted`: ");
+        assert!(shown.starts_with(&expected) && shown.contains(instead), "{shown}");
+    }
 }

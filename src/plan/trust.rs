@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, Flags, Home, Host, Image, MountMode, Plan, Variable, mounts, project};
+use super::{Error, Flags, Home, Host, Image, Isolation, MountMode, Plan, Variable, mounts, project};
 use crate::profile::{self, Found};
 
 /// The wishes of the project file `found` that are left in `plan`, each a sentence without control characters;
@@ -28,7 +28,8 @@ pub fn reaches(
     let mut shown: Vec<(&Path, &Path, MountMode)> = Vec::new();
     if let Some(project) = &plan.project {
         if chosen.as_ref() == Some(project) {
-            shown.push((project, project, MountMode::Rw));
+            let trusted = plan.isolation == Isolation::Dev;
+            shown.push((project, project, if trusted { MountMode::Rw } else { MountMode::Overlay }));
         } else {
             own.push(real(project));
         }

@@ -35,6 +35,7 @@ fn over(base: Profile, top: Profile) -> Profile {
         user: top.user.or(base.user),
         ids: top.ids.or(base.ids),
         driver: top.driver.or(base.driver),
+        isolation: top.isolation.or(base.isolation),
         home: top.home.or(base.home),
         workdir: top.workdir.or(base.workdir),
         shell: top.shell.or(base.shell),

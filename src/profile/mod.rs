@@ -52,6 +52,8 @@ pub struct Profile {
     pub ids: Option<Ids>,
     /// How the root is made.
     pub driver: Option<Driver>,
+    /// How much of the host the box may see.
+    pub isolation: Option<Isolation>,
     /// What stands at the home folder.
     pub home: Option<Home>,
     /// The project folder, when it is not the one the profile was found in.

@@ -8,7 +8,7 @@ use super::document::{Document, Item, Section};
 use super::error::Error;
 use super::grammar::{self, BadValue};
 use super::place::Place;
-use super::value::{Image, Isolation, MountMode};
+use super::value::{Image, MountMode};
 use super::{Mount, Profile, Source, Variable};
 
 /// One file, read: what it says itself, and the profiles it begins with.
@@ -29,8 +29,7 @@ pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Wr
     let user = top.value("user", str::parse)?;
     let ids = top.value("ids", str::parse)?;
     let driver = top.value("driver", str::parse)?;
-    // `dev` is the only isolation there is, so nothing needs to be kept
-    top.value("isolation", str::parse::<Isolation>)?;
+    let isolation = top.value("isolation", str::parse)?;
     let home = top.value("home", str::parse)?;
     let workdir = top.value("workdir", |text| Place::on_host(text, Some(&Place::project())))?;
     let shell = top.value("shell", grammar::shell)?;
@@ -68,6 +67,7 @@ pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Wr
         user,
         ids,
         driver,
+        isolation,
         home,
         workdir,
         shell,

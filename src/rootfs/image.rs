@@ -1,7 +1,7 @@
 //! The root of a box over an image: an overlay, the kernel's filesystems, and the few files a host gives.
 
 use crate::mount::{Driver, Op, c_path};
-use crate::plan::{Image, Network};
+use crate::plan::{Image, Isolation, Network};
 use crate::sys::shim;
 
 use super::lookup::Merged;
@@ -44,17 +44,8 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
         let at = c"/run/devbox/localtime".into();
         ops.push(Op::Bind { from: c_path(zone)?, at, readonly: true, recursive: false, devices: false });
     }
-    // `sudo`, `su` and `doas`: first in PATH, so that the image's own stay as they are for package upgrades. Where the box
-    // has more ids they hand over to those, and say why others than root gain nothing.
-    ops.push(Op::Dir(c"/run/devbox/bin".into()));
-    ops.push(Op::Write { at: c"/run/devbox/bin/sudo".into(), content: shim::PROGRAM.to_vec(), mode: 0o755 });
-    for name in [c"/run/devbox/bin/su", c"/run/devbox/bin/doas"] {
-        ops.push(Op::Link { to: c"sudo".into(), at: name.into(), replace: false });
-    }
-    if wanted.single_id {
-        // apt drops to a user of its own, who can't exist here; the root sessions' APT_CONFIG names this file.
-        let apt = b"APT::Sandbox::User \"root\";\n".to_vec();
-        ops.push(Op::Write { at: c"/run/devbox/apt.conf".into(), content: apt, mode: 0o644 });
+    if wanted.plan.isolation == Isolation::Dev {
+        add_sudo(wanted, &mut ops);
     }
     let mut notes = Vec::new();
     let foreign = wanted.driver != Driver::Copy
@@ -67,6 +58,22 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
         first_start(wanted, foreign, &mut ops)?;
     }
     Ok(Layout { root, ops, notes })
+}
+
+/// Root without root, for those whose sessions may have any rights at all.
+fn add_sudo(wanted: &Wanted<'_>, ops: &mut Vec<Op>) {
+    // `sudo`, `su` and `doas`: first in PATH, so that the image's own stay as they are for package upgrades. Where the box
+    // has more ids they hand over to those, and say why others than root gain nothing.
+    ops.push(Op::Dir(c"/run/devbox/bin".into()));
+    ops.push(Op::Write { at: c"/run/devbox/bin/sudo".into(), content: shim::PROGRAM.to_vec(), mode: 0o755 });
+    for name in [c"/run/devbox/bin/su", c"/run/devbox/bin/doas"] {
+        ops.push(Op::Link { to: c"sudo".into(), at: name.into(), replace: false });
+    }
+    if wanted.single_id {
+        // apt drops to a user of its own, who can't exist here; the root sessions' APT_CONFIG names this file.
+        let apt = b"APT::Sandbox::User \"root\";\n".to_vec();
+        ops.push(Op::Write { at: c"/run/devbox/apt.conf".into(), content: apt, mode: 0o644 });
+    }
 }
 
 /// What is written into the box once; the account files of a `foreign` folder are copied.

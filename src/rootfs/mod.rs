@@ -9,6 +9,7 @@ pub mod folder;
 mod host;
 mod image;
 pub mod lookup;
+mod masks;
 mod mounts;
 
 use std::ffi::{CString, NulError};
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use driver::delta::Delta;
 
 use crate::mount::{Driver, Op, Root, c_path};
-use crate::plan::{Image, Plan};
+use crate::plan::{Image, Isolation, Plan};
 use crate::userns;
 
 pub use driver::MOST_LAYERS;
@@ -196,6 +197,9 @@ pub fn prepare(wanted: &Wanted<'_>) -> Result<Layout, Error> {
     mounts::add(wanted, &mut layout)?;
     // Last: nothing may be written through a path of the image once its magic links are there.
     layout.ops.push(Op::Proc);
+    if wanted.plan.isolation == Isolation::Untrusted {
+        layout.ops.extend(masks::all());
+    }
     Ok(layout)
 }
 

@@ -4,10 +4,10 @@ use std::fs::{self, DirBuilder};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::mount::{Op, Overlay, c_path};
-use crate::plan::{Home, Mount, MountMode};
+use crate::plan::{Home, Isolation, Mount, MountMode};
 
 use super::{Error, Layout, Wanted, bind, tmpfs};
 
@@ -20,7 +20,10 @@ pub(super) fn add(wanted: &Wanted<'_>, layout: &mut Layout) -> Result<(), Error>
     });
     if let Some(project) = &wanted.plan.project {
         present(project)?;
-        layout.ops.push(bind(project, project, false)?);
+        layout.ops.push(match wanted.plan.isolation {
+            Isolation::Dev => bind(project, project, false)?,
+            Isolation::Untrusted => overlay(wanted, project, project)?,
+        });
     }
     for mount in &wanted.plan.mounts {
         match operation(wanted, mount) {
@@ -50,18 +53,20 @@ fn operation(wanted: &Wanted<'_>, mount: &Mount) -> Result<Op, Error> {
         MountMode::Overlay => overlay(wanted, source()?, &mount.target)?,
         MountMode::Tmpfs => tmpfs(&mount.target, "mode=1777")?,
         MountMode::Cache => {
-            let folder = source()?;
-            make_private(folder)?;
-            bind(folder, &mount.target, false)?
+            // Untrusted code must not prepare what others build from: its caches are the box's own.
+            let folder = match wanted.plan.isolation {
+                Isolation::Dev => source()?.to_owned(),
+                Isolation::Untrusted => kept(wanted, &mount.target).join("upper"),
+            };
+            make_private(&folder)?;
+            bind(&folder, &mount.target, false)?
         }
     })
 }
 
 /// Writes are kept in the box, in a folder named after the target so that they are found again.
 fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error> {
-    let mut hasher = DefaultHasher::new();
-    target.hash(&mut hasher);
-    let folder = wanted.folder.join("mounts").join(format!("{:016x}", hasher.finish()));
+    let folder = kept(wanted, target);
     let (upper, work) = (folder.join("upper"), folder.join("work"));
     make_private(&upper)?;
     make_private(&work)?;
@@ -80,6 +85,13 @@ fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error>
         volatile: wanted.volatile,
     };
     Ok(Op::Overlay { overlay, at: c_path(target)? })
+}
+
+/// Where the box keeps what is written at `target`.
+fn kept(wanted: &Wanted<'_>, target: &Path) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    target.hash(&mut hasher);
+    wanted.folder.join("mounts").join(format!("{:016x}", hasher.finish()))
 }
 
 /// A source that is there. Links in it are followed when it is taken, on the host.

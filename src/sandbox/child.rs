@@ -39,6 +39,9 @@ pub(super) fn set_up(
         IdMaps::Full { .. } => maps_written(),
     }
     .map_err(at(Stage::Maps))?;
+    if let Some(confinement) = &spec.confinement {
+        confinement.begin().map_err(|(piece, errno)| Failure(Stage::Confinement, piece as u16, errno))?;
+    }
     set_attributes(arguments).map_err(at(Stage::Attributes))?;
 
     sys::mount::make_private().map_err(at(Stage::Private))?;
@@ -56,6 +59,9 @@ pub(super) fn set_up(
         // the filter of a container around us; the box is none the weaker for another name
         Err(Errno::EPERM) => {}
         named => named.map_err(at(Stage::Names))?,
+    }
+    if let Some(confinement) = &spec.confinement {
+        confinement.finish().map_err(|(piece, errno)| Failure(Stage::Confinement, piece as u16, errno))?;
     }
     if spec.own_network {
         sys::process::bring_loopback_up().map_err(at(Stage::Names))?;
@@ -93,6 +99,8 @@ fn set_attributes(arguments: usize) -> nix::Result<()> {
     nix::sys::prctl::set_no_new_privs()?;
     sys::process::erase_arguments(arguments);
     nix::unistd::setsid()?;
+    // The caller's has tokens of its logins. A kernel without keyrings, and a filter that knows none, give none away.
+    let _ = sys::confine::join_new_session_keyring();
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     Ok(())
 }

@@ -96,6 +96,7 @@ fn take(
         }
         Op::Overlay { overlay, .. } => Ok(vec![aside(&|at| mount_overlay(overlay, at))?]),
         Op::Dev => NODES.iter().map(|(from, _)| aside(&|at| bind(from, at, false))).collect(),
+        Op::MaskFile(_) => Ok(vec![aside(&|at| bind(c"/dev/null", at, false))?]),
         Op::Proc => {
             let flags = LOCKED_DOWN | MsFlags::MS_NOEXEC;
             let mount = |at: &CStr| {

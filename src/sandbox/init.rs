@@ -18,9 +18,9 @@ use crate::idmap::IdMaps;
 use crate::sys::process;
 
 use super::child::{self, Failure};
-use super::spawn::{self, send};
+use super::spawn::{self, How, send};
 use super::wire::{self, Incoming, Open, Reply, Request, Step};
-use super::{Ends, Spec, Stage};
+use super::{Confinement, Ends, Spec, Stage};
 
 /// How long a session that lost its client may take to end after SIGHUP.
 const HANGUP_GRACE: Duration = Duration::from_millis(1000);
@@ -39,10 +39,11 @@ struct Connection {
     ends: Option<Instant>,
 }
 
-struct Init {
+struct Init<'a> {
     fingerprint: u64,
     /// The box has more ids than the caller's.
     full: bool,
+    confinement: Option<&'a Confinement>,
     shim: OwnedFd,
     connections: Vec<Connection>,
     /// When everything is killed.
@@ -59,6 +60,7 @@ pub(super) fn run(ends: Ends, shim: OwnedFd, spec: &Spec) -> ! {
             let mut init = Init {
                 fingerprint: spec.fingerprint,
                 full: matches!(spec.ids, IdMaps::Full { .. }),
+                confinement: spec.confinement.as_ref(),
                 shim,
                 connections: vec![Connection::new(connection)],
                 stops: None,
@@ -112,7 +114,7 @@ impl Connection {
     }
 }
 
-impl Init {
+impl Init<'_> {
     /// Waits for something to happen and deals with it.
     fn turn(&mut self, listener: &OwnedFd, signals: &SignalFd) {
         let mut watched = vec![
@@ -214,7 +216,10 @@ impl Init {
     fn open(&mut self, index: usize, open: &Open) {
         let connection = &mut self.connections[index];
         let outcome = match <[OwnedFd; 3]>::try_from(std::mem::take(&mut connection.descriptors)) {
-            Ok(descriptors) => spawn::spawn(open, &descriptors, &connection.stream, &self.shim, self.full),
+            Ok(descriptors) => {
+                let how = How { shim: &self.shim, full: self.full, confinement: self.confinement };
+                spawn::spawn(open, &descriptors, &connection.stream, &how)
+            }
             Err(_) => Err((Step::Request, Errno::EINVAL)),
         };
         match outcome {

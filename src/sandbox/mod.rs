@@ -11,8 +11,11 @@
 //! The child is a copy of the launcher and never runs another program: no helper, no re-exec, nothing parsed.
 //! It walks data made before the clone; a failure is sent as numbers and worded by the launcher.
 
+mod calls;
 mod child;
 mod classic;
+mod confine;
+mod filter;
 mod fuse;
 mod init;
 mod launch;
@@ -28,6 +31,7 @@ use crate::idmap::IdMaps;
 use crate::mount::{Op, Root};
 use crate::userns;
 
+pub use confine::Confinement;
 pub use launch::{Ends, Launched, launch};
 
 /// All that makes a box's inside.
@@ -45,9 +49,15 @@ pub struct Spec {
     pub hostname: CString,
     /// A network namespace of its own, with loopback alone.
     pub own_network: bool,
+    /// What keeps sessions from more than the namespaces do; none for a box of one's own work.
+    pub confinement: Option<Confinement>,
     /// Told to clients that join later; tells whether the box runs what its profile says now.
     pub fingerprint: u64,
 }
+
+/// What to do when a protection can't be had. It is never left out unasked.
+pub const ACCEPT_LESS: &str = "an untrusted box starts with all its protections or not at all; `--isolation dev` does without this one, for code \
+     that you trust";
 
 /// Stages of the child's set-up, sent by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +79,8 @@ pub enum Stage {
     Names = 6,
     /// Becoming the box's init.
     Init = 7,
+    /// Confining the box, and covering what the kernel shows.
+    Confinement = 8,
 }
 
 /// Why a box could not be started.
@@ -97,6 +109,9 @@ pub enum Error {
         /// What it said last.
         said: String,
     },
+    /// The system-call filter could not be made.
+    #[error("cannot make the box's system-call filter: {0}")]
+    Filter(String),
     /// Talking to pid 1 failed.
     #[error("cannot talk to the box's init")]
     Talk(#[source] Errno),
@@ -107,6 +122,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Userns(error) => return error.hint(),
+            Self::SetUp { stage: Stage::Confinement, .. } | Self::Filter(_) => ACCEPT_LESS.into(),
             Self::SetUp {
                 stage: Stage::Root, errno: Errno::EINVAL | Errno::ENODEV | Errno::EPERM, ..
             } => "`devbox doctor` tells what this kernel's overlayfs can do for you".into(),
@@ -141,9 +157,15 @@ impl Error {
             2 => (Stage::Private, "make mounts private".to_owned()),
             3 => (Stage::Root, format!("mount the box's root {}", root_words(&spec.root))),
             4 => (Stage::Pivot, "change to the box's root".to_owned()),
-            5 => (Stage::Operation, spec.ops.get(usize::from(index)).map_or_else(String::new, op_words)),
+            5 => match spec.ops.get(usize::from(index)) {
+                Some(op @ (Op::MaskFile(_) | Op::MaskFolder(_) | Op::ReadOnly(_))) => {
+                    (Stage::Confinement, op_words(op))
+                }
+                op => (Stage::Operation, op.map_or_else(String::new, op_words)),
+            },
             6 => (Stage::Names, "set the box's host name and network".to_owned()),
             7 => (Stage::Init, "become the box's init".to_owned()),
+            8 => (Stage::Confinement, format!("confine the box: {}", confine::piece_words(index))),
             _ => (Stage::Attributes, "set the attributes of the box's init".to_owned()),
         };
         Self::SetUp { what, stage, errno }
@@ -176,6 +198,8 @@ fn op_words(op: &Op) -> String {
             format!("mount {} at {target} in the box", shown(from))
         }
         Op::Overlay { .. } => format!("mount an overlay at {target} in the box"),
+        Op::MaskFile(_) | Op::MaskFolder(_) => format!("cover {target} in the box"),
+        Op::ReadOnly(_) => format!("make {target} read-only in the box"),
         Op::Chown { .. } => format!("set the owner of {target}"),
     }
 }

@@ -54,6 +54,8 @@ fn detached(op: &Op) -> nix::Result<Vec<OwnedFd>> {
         }
         Op::Overlay { overlay, .. } => Ok(vec![detached_overlay(overlay)?]),
         Op::Dev => NODES.iter().map(|(from, _)| open_tree(from, false)).collect(),
+        // Never the box's own, which is at a path of the image's.
+        Op::MaskFile(_) => Ok(vec![open_tree(c"/dev/null", false)?]),
         // A new procfs is allowed only where another, unobscured one can be seen: the host's (mount_namespaces(7)).
         Op::Proc => {
             let attributes = Attributes { nodev: true, noexec: true, readonly: false };
@@ -87,6 +89,9 @@ pub(super) fn carry_out(op: &Op, taken: &[Taken]) -> nix::Result<()> {
         Op::Bind { at, .. } | Op::Overlay { at, .. } => attach(taken, at),
         Op::Dev => populate_dev(taken),
         Op::Proc => attach(taken, c"/proc"),
+        Op::MaskFile(at) => where_it_is(put(taken.first().ok_or(Errno::EINVAL)?, at)),
+        Op::MaskFolder(at) => where_it_is(mount_empty(at)),
+        Op::ReadOnly(at) => where_it_is(make_read_only(at)),
         Op::Chown { at, uid, gid, mode } => chown(at, *uid, *gid, *mode),
     }
 }
@@ -172,6 +177,25 @@ pub(super) fn mount_host(at: &CStr) -> nix::Result<()> {
     let mount = open_tree(c"/", true)?;
     mount_setattr(&mount, true, Attributes { readonly: true, nodev: true, noexec: false })?;
     move_mount(mount, at)
+}
+
+/// A folder in memory with nothing in it, now and later.
+fn mount_empty(at: &CStr) -> nix::Result<()> {
+    let flags = LOCKED_DOWN | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+    sys::mount::mount(Some(c"tmpfs"), at, Some(c"tmpfs"), flags, Some(c"mode=555,nr_inodes=1,size=4k"))
+}
+
+/// The plain calls, which every kernel has. The flags of `/proc` itself are named again, or they would be taken away.
+fn make_read_only(at: &CStr) -> nix::Result<()> {
+    sys::mount::mount(Some(at), at, None, MsFlags::MS_BIND | MsFlags::MS_REC, None)?;
+    let kept = LOCKED_DOWN | MsFlags::MS_NOEXEC;
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | kept;
+    sys::mount::mount(None, at, None, flags, None)
+}
+
+/// Kernels differ in what they show: what is not there needs no cover.
+fn where_it_is(result: nix::Result<()>) -> nix::Result<()> {
+    allow(Errno::ENOENT, result)
 }
 
 fn mount_tmpfs(at: &CStr, options: &CStr) -> nix::Result<()> {

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use crate::sys::{process, tty};
 
+use super::Confinement;
 use super::wire::{Identity, Open, Reply, Step};
 
 /// A session just started.
@@ -20,14 +21,23 @@ pub(super) struct Spawned {
     pub(super) master: Option<OwnedFd>,
 }
 
+/// What all sessions of a box have in common.
+pub(super) struct How<'a> {
+    /// The program that becomes the command.
+    pub(super) shim: &'a OwnedFd,
+    /// The box has more ids than the caller's.
+    pub(super) full: bool,
+    /// What is taken from each of them.
+    pub(super) confinement: Option<&'a Confinement>,
+}
+
 /// Starts what `open` asks for on `descriptors` (0, 1 and 2 of the client). What fails in the child is told to the
 /// client by the child itself, over `connection`.
 pub(super) fn spawn(
     open: &Open,
     descriptors: &[OwnedFd; 3],
     connection: &UnixStream,
-    shim: &OwnedFd,
-    full: bool,
+    how: &How<'_>,
 ) -> Result<Spawned, (Step, Errno)> {
     let pair = if open.terminals == 0 {
         None
@@ -36,7 +46,7 @@ pub(super) fn spawn(
     };
     let slave = pair.as_ref().map(|(_, slave)| slave);
     let child = || {
-        let Err((step, errno)) = become_command(open, descriptors, slave, connection, shim, full);
+        let Err((step, errno)) = become_command(open, descriptors, slave, connection, how);
         let _ = send(connection, &Reply::Failed { step, errno });
         126
     };
@@ -71,8 +81,7 @@ fn become_command(
     descriptors: &[OwnedFd; 3],
     slave: Option<&OwnedFd>,
     connection: &UnixStream,
-    shim: &OwnedFd,
-    full: bool,
+    how: &How<'_>,
 ) -> Result<std::convert::Infallible, (Step, Errno)> {
     let at = |step| move |errno| (step, errno);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(at(Step::Request))?;
@@ -84,7 +93,7 @@ fn become_command(
         let source = slave.filter(|_| open.terminals & 1 << number != 0).unwrap_or(own);
         process::duplicate_to(source, number).map_err(at(Step::Terminal))?;
     }
-    let mode = assume(&open.identity, full).map_err(at(Step::Identity))?;
+    let mode = assume(&open.identity, how.full).map_err(at(Step::Identity))?;
     let status = nix::unistd::dup(connection).map_err(at(Step::Exec))?;
     let [status, folders, programs] = [status.as_raw_fd() as usize, open.folders.len(), open.programs.len()]
         .map(|number| CString::new(number.to_string()).unwrap_or_default());
@@ -97,7 +106,10 @@ fn become_command(
             .chain(open.programs.iter().chain(&open.arguments).map(CString::as_c_str)),
     );
     let envp = process::Strings::new(open.environment.iter().map(CString::as_c_str));
-    Err((Step::Exec, process::execveat(shim, &argv, &envp)))
+    if let Some(confinement) = how.confinement {
+        confinement.seal(&open.identity).map_err(at(Step::Confinement))?;
+    }
+    Err((Step::Exec, process::execveat(how.shim, &argv, &envp)))
 }
 
 /// Takes on `identity` as far as this process can, and gives the shim's mode for the rest.

@@ -121,13 +121,23 @@ pub enum Step {
     Exec = 5,
     /// Changing to the working directory.
     Folder = 6,
+    /// Taking its rights and system calls.
+    Confinement = 7,
 }
 
 impl Step {
     fn from_number(number: u8) -> Option<Self> {
-        [Self::Request, Self::Terminal, Self::Identity, Self::Lookup, Self::Filter, Self::Exec, Self::Folder]
-            .into_iter()
-            .find(|step| *step as u8 == number)
+        const ALL: [Step; 8] = [
+            Step::Request,
+            Step::Terminal,
+            Step::Identity,
+            Step::Lookup,
+            Step::Filter,
+            Step::Exec,
+            Step::Folder,
+            Step::Confinement,
+        ];
+        ALL.into_iter().find(|step| *step as u8 == number)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::dirs::{self, Dirs};
 use crate::idmap::{IdMap, IdMaps};
 use crate::mount::Driver;
 use crate::oci::digest::Digest;
-use crate::plan::Origin;
+use crate::plan::{Isolation, Origin};
 use crate::sandbox::wire::Request;
 use crate::sys::fd;
 use crate::{store, userns};
@@ -59,6 +59,9 @@ pub struct Record {
     pub user: Option<String>,
     /// For a box without a profile: its id mode.
     pub ids: Option<String>,
+    /// What it is made for. It stays so: what untrusted code wrote is never entered as one's own, nor the other way round.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// What made its root last, and so the form of its own files; has no meaning for `image = "host"`.
     #[serde(default)]
     pub driver: Driver,

@@ -68,6 +68,9 @@ pub enum Error {
     /// The record is from a newer devbox.
     #[error("box `{0}` was made by a newer devbox")]
     NewerRecord(String),
+    /// A session of an untrusted box could not be confined; it was not begun.
+    #[error("cannot confine the session: its rights or its system calls could not be taken")]
+    NotConfined(#[source] Errno),
     /// The box's start was not over after a long wait.
     #[error("box `{0}` is being started or ended by another devbox and does not get ready")]
     Busy(String),
@@ -193,6 +196,7 @@ impl Error {
                 "it is for another machine, or a script without a `#!` line".into()
             }
             Self::NotExecutable { source: Errno::EACCES, .. } => "it has no execute permission".into(),
+            Self::NotConfined(_) => sandbox::ACCEPT_LESS.into(),
             Self::TooLong => {
                 "arguments and variables may take 4 MiB together: pass long lists in a file or on standard input"
                     .into()
@@ -230,6 +234,7 @@ impl Error {
             Step::Terminal => "make a terminal",
             Step::Identity => "become the user",
             Step::Filter => "load the owner filter",
+            Step::Confinement => return Self::NotConfined(errno),
         };
         Self::Session { what, source: errno }
     }

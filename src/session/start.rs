@@ -43,10 +43,11 @@ pub fn start(
 /// A number that changes with all a running box can't change any more: what its root is made of and where it
 /// lives. Variables, user, command and folder are each session's own.
 pub fn fingerprint(plan: &Plan) -> u64 {
-    let Plan { name, image, platform, ids, driver, home, project, hostname, mounts, network, .. } = plan;
+    let Plan {
+        name, image, platform, ids, driver, isolation, home, project, hostname, mounts, network, ..
+    } = plan;
     let mut hasher = DefaultHasher::new();
-    let text =
-        format!("{:?}", (name, image, platform, ids, driver, home, project, hostname, mounts, network));
-    text.hash(&mut hasher);
+    let parts = (name, image, platform, ids, driver, isolation, home, project, hostname, mounts, network);
+    format!("{parts:?}").hash(&mut hasher);
     hasher.finish()
 }

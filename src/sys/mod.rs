@@ -7,6 +7,7 @@
 
 use nix::errno::Errno;
 
+pub mod confine;
 pub mod copy;
 pub mod entry;
 pub mod fakeroot;

@@ -53,6 +53,11 @@ pub fn boxes() -> Probe {
         .clone()
 }
 
+/// What `harness::probes` is built with.
+pub fn compiler() -> Probe {
+    super::probes::compiler()
+}
+
 /// fuse-overlayfs, and a device it may open.
 pub fn fuse() -> Probe {
     program("fuse-overlayfs", "fuse-overlayfs")?;

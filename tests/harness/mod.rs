@@ -8,6 +8,7 @@ pub mod hide;
 pub mod http;
 pub mod image;
 pub mod outcome;
+pub mod probes;
 pub mod pty;
 pub mod registry;
 pub mod stream;

@@ -26,7 +26,7 @@ name      = "Box"
 user      = "image"
 ids       = "full"
 driver    = "overlay"
-isolation = "dev"
+isolation = "untrusted"
 home      = "none"
 workdir   = "sub"
 shell     = "zsh"
@@ -155,7 +155,6 @@ fn mistakes_are_shown_whole() {
 #[test]
 fn what_is_not_built_is_refused_at_its_line() {
     for (text, place) in [
-        ("isolation = \"untrusted\"", "1:13: isolation `untrusted` is not built yet"),
         ("[network]\nmode = \"private\"", "2:8: network mode `private` is not built yet"),
         ("[network]\nports = [\"80:80\"]", "2:1: `ports` of [network] is not built yet"),
         ("[limits]\npids = 3\ncpus = 2", "2:1: `pids` of [limits] is not built yet"),
