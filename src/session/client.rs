@@ -315,6 +315,7 @@ mod tests {
             ops: Vec::new(),
             hostname: c"box".into(),
             own_network: false,
+            confinement: None,
             fingerprint: 0,
         }
     }

@@ -1,7 +1,7 @@
 //! Every key read, and every refusal compared whole.
 
 use super::*;
-use crate::profile::{Driver, Home, Ids, Image, Network, User};
+use crate::profile::{Driver, Home, Ids, Image, Isolation, Network, User};
 use std::path::Path;
 
 /// What a person sees: the profile, or the error as it is printed.
@@ -84,6 +84,7 @@ mode = "none"
             user: Some(User::Image),
             ids: Some(Ids::Full),
             driver: Some(Driver::Overlay),
+            isolation: Some(Isolation::Untrusted),
             home: Some(Home::None),
             workdir: Some(Place::on_host("${project}/sub", None).unwrap()),
             shell: Some("zsh".into()),
