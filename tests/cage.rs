@@ -96,6 +96,10 @@ fn a_box_keeps_its_isolation() {
         .output()
         .ok()
         .prints("Seccomp:\t2");
+    // a copy takes helpers that do not work where calls are hidden
+    if host::hides() {
+        return;
+    }
     test.devbox(["clone", "demo-untrusted", "copy"]).output().ok();
     test.devbox(["run", "--isolation", "dev", "copy", "--", "true"]).output().refused(&["`untrusted`"]);
     assert_eq!(

@@ -56,6 +56,7 @@ platform: linux/amd64
 user: me
 ids: auto
 driver: auto
+isolation: dev
 home: private
 project: /home/me/src/app/sub
 hostname: host
@@ -96,6 +97,7 @@ platform: linux/amd64
 user: me
 ids: auto
 driver: auto
+isolation: dev
 home: private
 project: /home/me/src/app
 hostname: app
@@ -159,6 +161,7 @@ platform: linux/arm64
 user: root
 ids: full
 driver: overlay
+isolation: dev
 home: none
 project: /home/me/src/app
 workdir: /data
@@ -187,6 +190,7 @@ platform: linux/amd64
 user: me
 ids: auto
 driver: auto
+isolation: dev
 home: private
 project: none
 hostname: tool-x
