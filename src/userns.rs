@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, open};
 use nix::sched::CloneFlags;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -155,6 +156,7 @@ pub fn within<R>(maps: &IdMaps, work: impl FnOnce(File), hear: impl FnOnce(File)
                 IdMaps::Full { .. } => await_maps(&maps_read),
             });
             if mapped.is_ok() {
+                raise_limit();
                 work(write.into());
             }
             process::exit_now(0);
@@ -283,6 +285,13 @@ pub fn await_maps(pipe: &OwnedFd) -> nix::Result<()> {
     }
 }
 
+/// As many open files as the caller may have: a walk over a tree has one or more a level, and one a layer of the image.
+/// What can't be raised is met as EMFILE.
+fn raise_limit() {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, most)| most);
+    let _ = limit.and_then(|most| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+}
+
 /// Root of the namespace, without the caller's supplementary groups.
 fn become_root() -> nix::Result<()> {
     nix::unistd::setgroups(&[])?;
@@ -298,6 +307,7 @@ pub fn as_root(uids: &[IdMap], gids: &[IdMap], work: impl FnOnce() -> bool) -> R
     match process::clone_namespaces(CloneFlags::CLONE_NEWUSER).map_err(Error::Namespaces)? {
         Clone::Child => {
             drop(write);
+            raise_limit();
             process::exit_now(i32::from(!(await_maps(&read).is_ok() && work())));
         }
         Clone::Parent(pid, _) => {

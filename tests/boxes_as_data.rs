@@ -488,6 +488,32 @@ fn what_was_changed_is_taken_back() {
 }
 
 #[test]
+fn folders_deeper_than_files_may_be_open() {
+    needs!(boxes, images);
+    let (test, _) = changed();
+    let deep = "i=0; while [ $i -lt 400 ]; do mkdir d && cd d; i=$((i+1)); done; echo x >file";
+    root(&test, "demo", &format!("cd /srv; {deep}"));
+    let file = format!("/srv/{}file", "d/".repeat(400));
+    let few = |words: &str| {
+        let script = format!("ulimit -Sn 200; exec \"$0\" {words}");
+        test.under(["sh", "-c", &script], []).output().ok()
+    };
+    few("snapshot demo before");
+    few("diff demo");
+    few("clone demo other");
+    few("commit demo localhost/deep:1");
+    assert_eq!(few(&format!("run other --no-project -- cat {file}")).text(), "x\n");
+    few("reset demo /srv/d");
+    few("rollback demo before");
+    assert_eq!(root(&test, "demo", &format!("cat {file}")), "x\n");
+    // and all of the image copied
+    let copy = "run --image localhost/deep:1 --name whole --driver copy --no-project --";
+    assert_eq!(few(&format!("{copy} cat {file}")).text(), "x\n");
+    assert_eq!(few("diff whole").text(), "");
+    few("rm demo other whole");
+}
+
+#[test]
 fn copies_keep_many_owners() {
     needs!(boxes, images);
     if host::left_to_the_user() {

@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::lower::{self, Found, Stack, kind};
 use super::{Change, Entry, Error, Files, OWNER, SETUP, What};
@@ -45,9 +44,6 @@ pub(super) fn walk_all(files: &Files<'_>, take: &mut Taker<'_>, same: &mut Same<
 }
 
 fn walk_with<'s>(files: &Files<'_>, take: &mut Taker<'_>, same: Option<&mut Same<'s>>) -> Result<(), Error> {
-    // a deep folder over many layers takes a descriptor each; what can't be raised is met as EMFILE
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, most)| most);
-    let _ = limit.and_then(|most| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     let upper = File::open(files.upper).map_err(|error| Error::Call {
         path: Vec::new(),
         source: sys::Error {
