@@ -1,7 +1,7 @@
 //! `devbox update`: a box over the newest of its image, with all that it wrote itself.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 
 use super::accepted;
 use super::contents::{self, Contents};
@@ -66,7 +66,9 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
         return Err(Error::Conflicts { name, paths: found.len() });
     }
     boxes.mark_anew(&name)?;
-    userns::piped(&box_contents.ids, |_| Ok(drop_copies(&box_contents.files())?), |_| ())?;
+    let drop_them = |_| Ok(drop_copies(&box_contents.files())?);
+    userns::piped(&box_contents.ids, drop_them, |told| told.read_to_end(&mut Vec::new()))?
+        .map_err(|source| Error::Box { path: box_contents.folder.clone(), source })?;
     boxes.rewrite(&new)?;
     ui.line(&new.manifest.as_ref().map(Digest::to_string).unwrap_or_default())?;
     Ok(ExitCode::SUCCESS)
