@@ -46,13 +46,13 @@ fn all_show_the_same_box() {
             first.contains("top") && first.contains("new") && !first.contains("hidden"),
             "{driver}: {first}"
         );
-        let change = "cd /srv && rm -r anew && mkdir anew && echo 1 >anew/mine && rm both && echo more >>one && \
+        let change = "cd /srv && rm -r anew && mkdir anew && echo 1 >anew/mine && rm both && \
                       mv link moved && sudo sh -c 'echo x >sealed/by-root; chown 7:7 anew/mine'; sudo cat none";
         let said = run(&test, driver, change).ok();
         assert_eq!(said.text(), "n", "{driver}");
         // What becomes of two names of one file of the image is not the same everywhere: an overlay breaks them (its
-        // documentation says so), and fuse-overlayfs may lose what was written to the one when the other is changed.
-        let list = "cd /srv && find . | sort | grep -v -e '^./one' -e '^./two' | xargs stat -c '%A %u %g %n'; cat anew/mine one; id -u";
+        // documentation says so), and fuse-overlayfs may lose what was written to it.
+        let list = "cd /srv && find . | sort | grep -v -e '^./one' -e '^./two' | xargs stat -c '%A %u %g %n'; cat anew/mine; id -u";
         let second = run(&test, driver, list).ok().text();
         assert!(second.contains("mine") && !second.contains("./both"), "{driver}: {second}");
         shown.push((driver, first, second));
@@ -243,7 +243,11 @@ fn a_server_that_fails_says_why() {
 
 #[test]
 fn many_ids() {
-    needs!(boxes, fuse, images, subids);
+    needs!(boxes, fuse, images);
+    if host::left_to_the_user() {
+        return;
+    }
+    needs!(subids);
     let image =
         Image::busybox().layer("d 750:5:6 srv\nf 640:5:6 srv/file x\nf 600:0:7 srv/other y", Packing::Gzip);
     let reference = Registry::open().push("owned:1", &image);
@@ -281,10 +285,14 @@ fn the_best_that_works_is_chosen_and_said_once() {
             test.under(["unshare", "-Urm", "sh", "-c", &script], []).env("DEVBOX_DRIVER", "").output().ok();
         assert_eq!(said.stderr.matches("uses the driver").count(), 1, "{said}");
         assert!(said.stderr.contains(&format!("`{driver}`: the kernel refuses an overlay")), "{said}");
-        let plans: Vec<_> =
-            said.text().lines().filter(|line| line.starts_with("driver ")).map(str::to_owned).collect();
-        assert_eq!(plans[0], "driver    auto", "{said}");
-        assert!(plans[1].starts_with(&format!("driver    auto: {driver} (the kernel refuses")), "{said}");
+        let plans: Vec<_> = said
+            .text()
+            .lines()
+            .filter(|line| line.starts_with("driver "))
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(plans[0], "driver auto", "{said}");
+        assert!(plans[1].starts_with(&format!("driver auto: {driver} (the kernel refuses")), "{said}");
         assert!(plans[2].contains(driver) && plans[2].contains("refuses"), "{said}");
     }
 }

@@ -34,15 +34,10 @@ pub fn start(arguments: &Arguments) -> ! {
     }
     // Until the program is there, nobody in the box may take hold of STATUS_FD. Maps can't be written any more.
     kernel::set_undumpable();
-    if as_root && let Err(errno) = owners::load_filter(arguments) {
-        report(status, STEP_FILTER, errno);
-    }
-    if arguments.get(2) == Some(b"parent") {
-        job::fork(status);
-    }
     let folders = list(arguments, 4);
     let programs = list(arguments, folders.end);
     let arguments_at = programs.end;
+    // First, for a folder may be named by a descriptor of ours.
     let mut reason = ENOENT;
     let there = folders.filter_map(|at| arguments.pointer(at)).any(|folder| match kernel::chdir(folder) {
         Ok(_) => kernel::is_inside(),
@@ -53,6 +48,12 @@ pub fn start(arguments: &Arguments) -> ! {
     });
     if !there {
         report(status, STEP_FOLDER, reason);
+    }
+    if as_root && let Err(errno) = owners::load_filter(arguments) {
+        report(status, STEP_FILTER, errno);
+    }
+    if arguments.get(2) == Some(b"parent") {
+        job::fork(status);
     }
     let is_shell = arguments.get(arguments_at).is_none();
     let mut worst = ENOENT;
