@@ -104,7 +104,7 @@ fn owners_are_given(bytes: usize) -> Test {
 fn owners_of_the_image() {
     needs!(boxes, images);
     // The layer of owners is one of the kernel's overlay.
-    if host::left_to_the_user() || host::another_driver() {
+    if host::left_to_the_user() || host::driver().is_some() {
         return;
     }
     needs!(subids);
@@ -124,7 +124,7 @@ fn owners_of_the_image() {
 fn many_bytes_of_others_are_no_second_copy() {
     needs!(boxes, images);
     // The layer of owners is one of the kernel's overlay.
-    if host::left_to_the_user() || host::another_driver() {
+    if host::left_to_the_user() || host::driver().is_some() {
         return;
     }
     needs!(subids);

@@ -99,7 +99,9 @@ fn a_terminal_that_closes_ends_the_session() {
 fn bulk_output_is_whole() {
     needs!(boxes, images);
     let test = Test::busybox();
-    let mut pty = Pty::spawn(&test.devbox(["run", "--", "sh", "-c", "seq 1 60000; echo end"]));
+    let mut pty = Pty::spawn(&test.devbox(["run", "--", "sh", "-c", "echo begin; seq 1 60000; echo end"]));
+    // What is said about the box comes before.
+    pty.screen.expect("begin\r\n");
     let text = pty.screen.expect("end\r\n");
     assert_eq!(text.lines().count(), 60_001);
     assert_eq!(pty.wait().code(), Some(0));

@@ -116,11 +116,6 @@ pub fn left_to_the_user() -> bool {
     Uid::current().is_root() && env::var_os("DEVBOX_TESTS_BOTH").is_some()
 }
 
-/// True in a run with another driver than the kernel's overlay.
-pub fn another_driver() -> bool {
-    env::var_os("DEVBOX_TESTS_DRIVER").is_some_and(|driver| !driver.is_empty())
-}
-
 pub fn skopeo() -> Probe {
     program("skopeo", "skopeo")
 }
