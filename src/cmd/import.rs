@@ -166,16 +166,9 @@ fn bring_image(
     }
     super::sync_later(store)?;
     let image = store.image(&manifest)?.ok_or_else(|| Error::Vanished(record.image.clone()))?;
-    let config = ImageConfig::parse(&image.config)?;
     record.manifest = Some(manifest);
     record.layers = image.layers;
-    record.defaults = Defaults {
-        env: config.env,
-        entrypoint: config.entrypoint,
-        cmd: config.cmd,
-        working_dir: config.working_dir,
-        user: config.user,
-    };
+    record.defaults = ImageConfig::parse(&image.config)?.into();
     Ok(())
 }
 

@@ -16,7 +16,6 @@ use crate::profile::PROJECT_FILE;
 use crate::pull;
 use crate::rootfs::lookup::Merged;
 use crate::rootfs::{self, ForeignOwner};
-use crate::session::boxes::Defaults;
 use crate::session::{Boxes, Record};
 use crate::store::{Holder, Lower, Stacking, Store};
 use crate::ui::Ui;
@@ -134,16 +133,9 @@ impl Opening<'_> {
             },
             (PullPolicy::Missing | PullPolicy::Newer, None) | (PullPolicy::Always, _) => fetch()?,
         };
-        let config = ImageConfig::parse(&image.config)?;
         record.manifest = Some(image.manifest_digest);
         record.layers = image.layers;
-        record.defaults = Defaults {
-            env: config.env,
-            entrypoint: config.entrypoint,
-            cmd: config.cmd,
-            working_dir: config.working_dir,
-            user: config.user,
-        };
+        record.defaults = ImageConfig::parse(&image.config)?.into();
         Ok(())
     }
 

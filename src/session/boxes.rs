@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::dirs::{self, Dirs};
 use crate::idmap::{IdMap, IdMaps};
 use crate::mount::Driver;
+use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
 use crate::plan::{Isolation, Origin};
 use crate::sandbox::wire::Request;
@@ -84,6 +85,13 @@ pub struct Defaults {
     pub working_dir: Option<String>,
     /// `user[:group]`, names or ids.
     pub user: Option<String>,
+}
+
+impl From<ImageConfig> for Defaults {
+    fn from(config: ImageConfig) -> Self {
+        let ImageConfig { env, entrypoint, cmd, working_dir, user, .. } = config;
+        Self { env, entrypoint, cmd, working_dir, user }
+    }
 }
 
 /// All boxes of the caller.
