@@ -6,6 +6,7 @@ pub mod sys;
 
 pub mod dirs;
 
+pub mod audit;
 pub mod cancel;
 pub mod idmap;
 pub mod mount;

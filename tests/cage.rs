@@ -76,6 +76,34 @@ fn the_project_is_not_changed() {
 }
 
 #[test]
+fn what_is_refused_is_named() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let run = |flags: &[&str], script: &str| {
+        test.devbox([&["run"], flags, &["--", "sh", "-c", script]].concat()).output()
+    };
+    let why = || test.devbox(["why", "--format", "json"]).output().ok().json();
+    assert!(!run(&["--untrusted"], "true").ok().stderr.contains("refused"));
+    assert_eq!(why().as_array().unwrap().len(), 0);
+
+    // every session has a watcher, and each thing is told once
+    let script = "mount -t tmpfs none /mnt; mount -t tmpfs none /mnt; unshare -U true; exit 3";
+    run(&["--untrusted"], script).fails(3).says(&["mount(2) and 1 more", "devbox why demo-untrusted"]);
+    let refused = why();
+    assert_eq!(refused.as_array().unwrap().len(), 2, "{refused}");
+    assert_eq!(refused[0]["what"], "mount(2)");
+    assert_eq!(refused[1]["what"], "unshare(2) of a new user namespace");
+    assert!(refused[0]["remedy"].as_str().unwrap().contains("isolation = \"dev\""), "{refused}");
+    test.devbox(["why"]).output().ok().lists(&["mount(2): refused", "to allow it: "]);
+    test.devbox(["logs", "demo-untrusted"]).output().ok().lists(&["mount(2)"]);
+    assert_eq!(test.devbox(["logs", "-q"]).output().ok().text().lines().count(), 2);
+
+    // a box of one's own is not watched
+    assert!(!run(&[], "mount -t tmpfs none /mnt; true").ok().stderr.contains("refused"));
+    test.devbox(["logs", "nobody"]).output().refused(&["`nobody`"]);
+}
+
+#[test]
 fn a_box_keeps_its_isolation() {
     needs!(boxes, images);
     let test = Test::busybox();

@@ -10,6 +10,8 @@ pub const VERBS: &[&str] = &[
     "rm",
     "stop",
     "inspect",
+    "logs",
+    "why",
     "diff",
     "update",
     "commit",

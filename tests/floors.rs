@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["rootfs"],
     &["push", "pull", "fetch", "layout", "store", "probe"],
     &["plan", "profile"],
-    &["oci", "idmap", "mount", "userns", "cancel"],
+    &["oci", "idmap", "mount", "userns", "cancel", "audit"],
     &["sys", "dirs"],
 ];
 const SIDEWAYS: &[(&str, &str)] = &[

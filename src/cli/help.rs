@@ -53,6 +53,21 @@ Examples:
   devbox run --rm --image debian:12 cat /etc/os-release
   tar c src | devbox run --rm --image alpine -- sha256sum";
 
+pub(super) const LOGS: &str = "\
+Hosts that the box asked for, system calls and limits that stopped it, uses of your ssh-agent: each with the decision \
+and its reason. Without BOX it is the untrusted box of this folder, or else its other one.
+
+Examples:
+  devbox logs
+  devbox logs app-untrusted --format json";
+
+pub(super) const WHY: &str = "\
+What was refused, each thing once, with the reason and with the line of a profile or the flag that would allow it.
+
+Examples:
+  devbox why
+  devbox why app-untrusted";
+
 pub(super) const RM: &str = "\
 A box is its files: what was installed, changed and kept in its private home goes with it. Project folders and \
 images stay. A running box is refused unless --force ends it first.

@@ -70,6 +70,12 @@ pub enum Verb {
     Stop(StopArgs),
     /// Show all that is known about a box
     Inspect(InspectArgs),
+    /// Show what was decided about a box from outside
+    #[command(after_long_help = help::LOGS)]
+    Logs(LogsArgs),
+    /// Explain what was refused in a box, and what would allow it
+    #[command(after_long_help = help::WHY)]
+    Why(WhyArgs),
     /// Show what a box changed in its image
     #[command(after_long_help = help::DIFF)]
     Diff(DiffArgs),
@@ -261,6 +267,28 @@ pub struct InspectArgs {
     /// The box
     #[arg(add = ArgValueCompleter::new(candidates::boxes))]
     pub name: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The box [default: that of this folder]
+    #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: Option<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The box [default: that of this folder]
+    #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: Option<String>,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

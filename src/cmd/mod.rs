@@ -11,6 +11,7 @@ mod doctor;
 mod driver;
 mod enter;
 mod export;
+mod here;
 mod ids;
 mod images;
 mod import;
@@ -19,6 +20,7 @@ mod inspect;
 mod load;
 mod login;
 mod logout;
+mod logs;
 mod ls;
 mod making;
 mod man;
@@ -41,6 +43,7 @@ mod tag;
 mod trust;
 mod update;
 mod verify;
+mod why;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -79,6 +82,8 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Reset(args) => reset::run(ui, &dirs()?, &args),
         Verb::Export(args) => export::run(ui, &dirs()?, &args),
         Verb::Import(args) => import::run(ui, &dirs()?, &args),
+        Verb::Logs(args) => logs::run(ui, &dirs()?, &args),
+        Verb::Why(args) => why::run(ui, &dirs()?, &args),
         Verb::Inspect(args) => inspect::run(ui, &dirs()?, &args),
         Verb::Plan(args) => plan::run(ui, &dirs()?, args),
         Verb::Profiles(args) => profiles::run(ui, &dirs()?, &args),

@@ -5,7 +5,7 @@ use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::making::Made;
 use crate::cli::PullPolicy;
@@ -55,7 +55,9 @@ impl Opening<'_> {
         }
         let made = self.make(&boxes)?;
         self.settle_driver(&made.record);
+        let began = SystemTime::now();
         let code = self.open(&boxes, made);
+        self.tell_refused(began)?;
         if self.ephemeral {
             // Also after a failure: nobody else knows the box.
             let name = &self.plan.name;
@@ -307,6 +309,26 @@ impl Opening<'_> {
             folders.extend([c_string(&resolved.account.home)?, CString::from(c"/")]);
         }
         Ok(Open { programs, arguments, environment, folders, identity, ..Open::default() })
+    }
+
+    /// Says what an untrusted box was refused since `began`.
+    fn tell_refused(&self, began: SystemTime) -> Result<(), Error> {
+        if self.plan.isolation != Isolation::Untrusted || self.ui.is_quiet() {
+            return Ok(());
+        }
+        let since = began.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let refused = super::why::refused(self.dirs, &self.plan.name, since)?;
+        let Some(first) = refused.first() else { return Ok(()) };
+        let more = match refused.len() {
+            1 => String::new(),
+            some => format!(" and {} more", some - 1),
+        };
+        let rest = match self.ephemeral {
+            true => String::new(),
+            false => format!("; `devbox why {}` tells the reasons and what would allow it", self.plan.name),
+        };
+        self.ui.note(&format!("refused in the box: {first}{more}{rest}"));
+        Ok(())
     }
 
     /// Whether the box has `sudo`, `su` and `doas` of ours.

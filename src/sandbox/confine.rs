@@ -4,13 +4,15 @@
 //! session does before it becomes the shim. pid 1 itself keeps its rights in the box's user namespace, for it has to
 //! unmount, and runs nothing of the box's.
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
 use super::wire::Identity;
-use super::{Error, filter};
+use super::{Error, filter, refused};
 use crate::sys::confine::{self, Instruction};
 use crate::sys::process;
 
@@ -45,12 +47,16 @@ pub(super) fn piece_words(number: u16) -> &'static str {
 #[derive(Debug, Clone)]
 pub struct Confinement {
     filter: Vec<Instruction>,
+    /// The same, asking pid 1 where it would refuse; none before Linux 5.0.
+    watched: Option<Vec<Instruction>>,
 }
 
 impl Confinement {
     /// Makes the filter.
     pub fn new() -> Result<Self, Error> {
-        Ok(Self { filter: filter::build().map_err(|error| Error::Filter(error.to_string()))? })
+        let filter = filter::build().map_err(|error| Error::Filter(error.to_string()))?;
+        let watched = confine::can_watch().then(|| filter::watched(&filter));
+        Ok(Self { filter, watched })
     }
 
     /// In the new user namespace, while the host's `/proc` is there and this process's own files in it are its own.
@@ -75,13 +81,21 @@ impl Confinement {
         confine::bound_to_nothing().map_err(|errno| (Piece::Rights, errno))
     }
 
-    /// In a session's process, just before it becomes a program.
-    pub(super) fn seal(&self, identity: &Identity) -> nix::Result<()> {
+    /// In a session's process, just before it becomes a program. Who watches its filter finds it at `door`.
+    pub(super) fn seal(&self, identity: &Identity, door: Option<&OwnedFd>) -> nix::Result<()> {
         // Whoever asks is the box's own user, but may be a devbox that knows less of this box than pid 1 does.
         if *identity != Identity::Me {
             return Err(Errno::EPERM);
         }
         process::keep_rights(&[])?;
+        if let (Some(watched), Some(door)) = (&self.watched, door) {
+            match confine::load_watched_filter(watched) {
+                Ok(watcher) => return refused::leave(door.as_fd(), &watcher),
+                // This devbox is itself watched by somebody, and the kernel allows one of them.
+                Err(Errno::EBUSY) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
         confine::load_filter(&self.filter)
     }
 }

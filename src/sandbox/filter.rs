@@ -25,6 +25,7 @@ const MORE_THAN: u16 = 0x25;
 const RETURN: u16 = 0x06;
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
+const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const NOT_THERE: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
 #[cfg(target_arch = "x86_64")]
@@ -40,6 +41,15 @@ pub(super) fn build() -> Result<Vec<Instruction>, Error> {
     let compiled: seccompiler::BpfProgram = filter.try_into()?;
     let compiled = compiled.iter().map(|one| instruction(one.code, one.jt, one.jf, one.k));
     Ok(first(arch).into_iter().chain(compiled).collect())
+}
+
+/// `program`, asking its watcher where it would refuse (seccomp_unotify(2)).
+pub(super) fn watched(program: &[Instruction]) -> Vec<Instruction> {
+    let ask = |one: &Instruction| match (one.code, one.k) {
+        (RETURN, REFUSED) => instruction(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
+        _ => *one,
+    };
+    program.iter().map(ask).collect()
 }
 
 /// Calls of other ABIs, unknown ones, and clone3 are not there. x32 has numbers far above all others.
@@ -61,7 +71,7 @@ fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
 /// By call: refused when one of its rules holds, or when it has none.
 fn rules() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, Error> {
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
-        FORBIDDEN.iter().map(|call| (*call, Vec::new())).collect();
+        FORBIDDEN.iter().map(|(call, _)| (*call, Vec::new())).collect();
 
     let flag = |flag: i32| SeccompRule::new(vec![masked(0, flag, flag)?]);
     let namespaces = NAMESPACES.into_iter().map(flag).collect::<Result<Vec<_>, _>>()?;
@@ -112,7 +122,7 @@ mod tests {
     use super::*;
 
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
-    const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    const REFUSE: u32 = REFUSED;
 
     /// What the program answers, found by running it as the kernel does.
     fn answer(arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
@@ -145,13 +155,26 @@ mod tests {
 
     #[test]
     fn forbidden_calls_are_refused_and_others_are_not() {
-        for call in FORBIDDEN {
-            assert_eq!(ours(*call, &[]), REFUSE, "{call}");
+        for (call, name) in FORBIDDEN {
+            assert_eq!(ours(*call, &[]), REFUSE, "{name}");
         }
         for call in [libc::SYS_read, libc::SYS_execve, libc::SYS_ptrace, libc::SYS_openat2, libc::SYS_seccomp]
         {
             assert_eq!(ours(call, &[]), ALLOW, "{call}");
         }
+    }
+
+    #[test]
+    fn a_watcher_is_asked_where_else_would_be_refused() {
+        let program = build().unwrap();
+        let asks = watched(&program);
+        assert_eq!(asks.len(), program.len());
+        let differ: Vec<_> = program.iter().zip(&asks).filter(|(one, other)| one.k != other.k).collect();
+        assert!(!differ.is_empty());
+        for (one, other) in differ {
+            assert_eq!((one.k, other.k, other.code), (REFUSED, libc::SECCOMP_RET_USER_NOTIF, RETURN));
+        }
+        assert!(!asks.iter().any(|one| one.code == RETURN && one.k == REFUSED));
     }
 
     #[test]

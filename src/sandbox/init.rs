@@ -14,10 +14,12 @@ use nix::sys::socket::{MsgFlags, accept4, getsockopt, sockopt};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::audit::Log;
 use crate::idmap::IdMaps;
 use crate::sys::process;
 
 use super::child::{self, Failure};
+use super::refused::Refused;
 use super::spawn::{self, How, send};
 use super::wire::{self, Incoming, Open, Reply, Request, Step};
 use super::{Confinement, Ends, Spec, Stage};
@@ -44,6 +46,7 @@ struct Init<'a> {
     /// The box has more ids than the caller's.
     full: bool,
     confinement: Option<&'a Confinement>,
+    refused: Option<Refused>,
     shim: OwnedFd,
     connections: Vec<Connection>,
     /// When everything is killed.
@@ -54,13 +57,15 @@ struct Init<'a> {
 
 /// Runs until the last session has ended; never returns.
 pub(super) fn run(ends: Ends, shim: OwnedFd, spec: &Spec) -> ! {
-    let Ends { listener, lock, connection } = ends;
-    match prepare(&listener, &lock, &connection, &shim) {
+    let Ends { listener, lock, connection, log } = ends;
+    match prepare(&listener, &lock, &connection, &shim, log.as_ref()) {
         Ok(signals) => {
             let mut init = Init {
                 fingerprint: spec.fingerprint,
                 full: matches!(spec.ids, IdMaps::Full { .. }),
                 confinement: spec.confinement.as_ref(),
+                // without it the filters themselves refuse
+                refused: spec.confinement.as_ref().and_then(|_| Refused::new(log).ok()),
                 shim,
                 connections: vec![Connection::new(connection)],
                 stops: None,
@@ -87,12 +92,14 @@ fn prepare(
     lock: &OwnedFd,
     connection: &UnixStream,
     shim: &OwnedFd,
+    log: Option<&Log>,
 ) -> nix::Result<SignalFd> {
     process::close_all_but([
         listener.as_raw_fd(),
         lock.as_raw_fd(),
         connection.as_raw_fd(),
         shim.as_raw_fd(),
+        log.map_or(lock.as_raw_fd(), |log| log.as_fd().as_raw_fd()),
     ])?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
@@ -129,8 +136,15 @@ impl Init<'_> {
                 .filter(present)
                 .map(|one| PollFd::new(one.stream.as_fd(), PollFlags::POLLIN)),
         );
+        let clients = watched.len();
+        watched.extend(self.refused.iter().flat_map(Refused::watched));
         let _ = poll(&mut watched, self.timeout());
-        let ready: Vec<bool> = watched.iter().map(|one| one.any().unwrap_or(false)).collect();
+        let ready: Vec<bool> = watched[..clients].iter().map(|one| one.any().unwrap_or(false)).collect();
+        let asked: Vec<_> =
+            watched[clients..].iter().map(|one| one.revents().unwrap_or(PollFlags::empty())).collect();
+        if let Some(refused) = &mut self.refused {
+            refused.turn(&asked);
+        }
 
         let indices: Vec<usize> =
             (0..self.connections.len()).filter(|at| self.connections[*at].ends.is_none()).collect();
@@ -217,8 +231,13 @@ impl Init<'_> {
         let connection = &mut self.connections[index];
         let outcome = match <[OwnedFd; 3]>::try_from(std::mem::take(&mut connection.descriptors)) {
             Ok(descriptors) => {
-                let how = How { shim: &self.shim, full: self.full, confinement: self.confinement };
-                spawn::spawn(open, &descriptors, &connection.stream, &how)
+                let door = self.refused.as_ref().map(|refused| &refused.door);
+                let how = How { shim: &self.shim, full: self.full, confinement: self.confinement, door };
+                let spawned = spawn::spawn(open, &descriptors, &connection.stream, &how);
+                if let Some(refused) = &mut self.refused {
+                    refused.admit();
+                }
+                spawned
             }
             Err(_) => Err((Step::Request, Errno::EINVAL)),
         };

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
+use crate::audit::Log;
 use crate::idmap::IdMaps;
 use crate::mount::Root;
 use crate::sys::process::{self, Clone};
@@ -23,6 +24,8 @@ pub struct Ends {
     pub lock: OwnedFd,
     /// The launcher's own connection, already open.
     pub connection: UnixStream,
+    /// Gets what an untrusted box is refused.
+    pub log: Option<Log>,
 }
 
 /// A started box, seen from outside.

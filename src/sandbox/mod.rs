@@ -20,6 +20,7 @@ mod fuse;
 mod init;
 mod launch;
 mod mounts;
+mod refused;
 mod spawn;
 pub mod wire;
 

@@ -29,6 +29,8 @@ pub(super) struct How<'a> {
     pub(super) full: bool,
     /// What is taken from each of them.
     pub(super) confinement: Option<&'a Confinement>,
+    /// Where each leaves what watches its filter.
+    pub(super) door: Option<&'a OwnedFd>,
 }
 
 /// Starts what `open` asks for on `descriptors` (0, 1 and 2 of the client). What fails in the child is told to the
@@ -107,7 +109,7 @@ fn become_command(
     );
     let envp = process::Strings::new(open.environment.iter().map(CString::as_c_str));
     if let Some(confinement) = how.confinement {
-        confinement.seal(&open.identity).map_err(at(Step::Confinement))?;
+        confinement.seal(&open.identity, how.door).map_err(at(Step::Confinement))?;
     }
     Err((Step::Exec, process::execveat(how.shim, &argv, &envp)))
 }

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use crate::audit::Log;
 use crate::plan::Plan;
 use crate::sandbox::wire::Open;
 use crate::sandbox::{self, Ends, Launched, Spec};
@@ -33,7 +34,12 @@ pub fn start(
     let listener = boxes.listen(name)?;
     let (ours, theirs) =
         UnixStream::pair().map_err(super::at("make a connection to", std::path::Path::new(name)))?;
-    let ends = Ends { listener, lock, connection: theirs };
+    // The box is none the less safe without it.
+    let log = match spec.confinement {
+        Some(_) => Log::open(&boxes.folder(name)?).ok(),
+        None => None,
+    };
+    let ends = Ends { listener, lock, connection: theirs, log };
     let launched = sandbox::launch(spec, ends, arguments)
         .map_err(|source| Error::Start { name: name.to_owned(), source })?;
     let terminals = client::ask(&ours, open)?;

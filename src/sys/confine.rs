@@ -1,5 +1,7 @@
 //! What a process can have taken from it for good: rights, system calls, its caller's keys.
 
+use std::os::fd::{AsRawFd, OwnedFd};
+
 use nix::errno::Errno;
 
 /// One instruction of a filter, as seccomp(2) takes it (`struct sock_filter`).
@@ -29,7 +31,15 @@ pub fn bound_to_nothing() -> nix::Result<()> {
 
 /// Whether filters can answer a call with an error number (seccomp(2), SECCOMP_GET_ACTION_AVAIL).
 pub fn can_filter() -> nix::Result<()> {
-    let action: u32 = libc::SECCOMP_RET_ERRNO;
+    has_action(libc::SECCOMP_RET_ERRNO)
+}
+
+/// Whether filters can ask a watcher (Linux 5.0).
+pub fn can_watch() -> bool {
+    has_action(libc::SECCOMP_RET_USER_NOTIF).is_ok()
+}
+
+fn has_action(action: u32) -> nix::Result<()> {
     // SAFETY: the kernel reads one number, which outlives the call.
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
@@ -46,6 +56,54 @@ pub fn load_filter(program: &[Instruction]) -> nix::Result<()> {
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };
     Errno::result(result).map(drop)
+}
+
+/// As [`load_filter`], for a program that asks a watcher: gives the watcher's end. EBUSY when this process already has such
+/// a one (seccomp(2), SECCOMP_FILTER_FLAG_NEW_LISTENER).
+pub fn load_watched_filter(program: &[Instruction]) -> nix::Result<OwnedFd> {
+    /// Since Linux 5.19: only a deadly signal takes a caller out of a call that is dealt with.
+    const WAIT_KILLABLE: libc::c_ulong = 32;
+    let len = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let filter = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    let load = |flags: libc::c_ulong| {
+        // SAFETY: as in `load_filter`.
+        let result = unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const filter)
+        };
+        Errno::result(result)
+    };
+    let number = load(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | WAIT_KILLABLE)
+        .or_else(|_| load(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER))?;
+    Ok(super::process::adopt(number as i32))
+}
+
+/// A call that waits for its watcher's answer.
+#[derive(Debug)]
+pub struct Asked {
+    id: u64,
+    /// Its number, on this machine.
+    pub number: libc::c_long,
+    /// Its arguments.
+    pub arguments: [u64; 6],
+}
+
+/// The next call of `watcher`, which poll(2) has said is there. ENOENT when its caller has died meanwhile.
+pub fn asked(watcher: &OwnedFd) -> nix::Result<Asked> {
+    const RECEIVE: libc::c_ulong = 0xc050_2100;
+    // SAFETY: a struct of plain numbers.
+    let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills one struct, which outlives the call.
+    let result = unsafe { libc::ioctl(watcher.as_raw_fd(), RECEIVE as _, &raw mut call) };
+    Errno::result(result)?;
+    Ok(Asked { id: call.id, number: call.data.nr.into(), arguments: call.data.args })
+}
+
+/// Lets the call fail with `errno`. Its caller may have died meanwhile.
+pub fn refuse(watcher: &OwnedFd, call: &Asked, errno: Errno) {
+    const SEND: libc::c_ulong = 0xc018_2101;
+    let answer = libc::seccomp_notif_resp { id: call.id, val: 0, error: -(errno as i32), flags: 0 };
+    // SAFETY: the kernel reads one struct, which outlives the call.
+    unsafe { libc::ioctl(watcher.as_raw_fd(), SEND as _, &raw const answer) };
 }
 
 /// No file is written, and no program of the machine run, when a process of this one's line crashes (core(5)).
