@@ -174,7 +174,8 @@ fn a_box_goes_over_to_the_newest_image() {
         );
         Image::busybox().layer(&listing, Packing::Gzip)
     };
-    let reference = registry.push("updated:1", &image("old", "d 755 opt/place", 3));
+    let reference =
+        registry.push("updated:1", &image("old", "d 755 opt/place\nd 755 opt/empty\nd 755 opt/mode", 3));
     let test = Test::of_image(&reference);
     let update = |arguments: &[&str]| test.devbox([&["update"], arguments].concat()).output();
     update(&[]).refused(&["there is no box `demo`"]);
@@ -183,9 +184,11 @@ fn a_box_goes_over_to_the_newest_image() {
                   cd /srv; cp -p dir/file /tmp; rm -r dir; mkdir dir; cp -p /tmp/file dir; cat /etc/age";
     test.sh(copies).ok().prints("old");
     update(&[]).ok().says(&["over the newest"]);
-    registry.push("updated:1", &image("new", "l opt/place ../etc", 4));
+    registry.push("updated:1", &image("new", "l opt/place ../etc\nl opt/empty ../etc\nd 700 opt/mode", 4));
 
-    test.sh("echo own >/etc/mine; echo own >/opt/place/own").ok();
+    test.sh("echo own >/etc/mine; echo own >/opt/place/own; echo own >/opt/mode/own").ok();
+    // what the box has no more is no reason to stay
+    test.sh("touch /opt/empty/x; rm /opt/empty/x").ok();
     let refused = update(&[]);
     refused.refused(&[
         "/etc/mine is the box's own",
@@ -203,10 +206,31 @@ fn a_box_goes_over_to_the_newest_image() {
     test.sh("rm -r /opt/place").ok();
     update(&["--force", "-q"]).ok();
     test.sh("cat /etc/age /etc/mine /etc/both /etc/own /srv/dir/file").ok().prints("new\nown\nown\nown\nx");
+    test.sh("readlink /opt/empty; stat -c %a /opt/mode; cat /opt/mode/own").ok().prints("../etc\n700\nown");
     let me = nix::unistd::User::from_uid(nix::unistd::Uid::current()).unwrap().unwrap();
     test.sh("id -un").ok().prints(&me.name);
     update(&[]).ok().says(&["over the newest"]);
     test.devbox(["verify"]).output().ok();
+}
+
+/// A name given on this machine may be a stranger's image elsewhere.
+#[test]
+fn a_name_given_here_is_not_asked_for_elsewhere() {
+    needs!(boxes, images);
+    let registry = Registry::open();
+    let test = Test::of_image(&registry.push("given:1", &Image::busybox()));
+    let theirs = registry.push("team:1", &Image::busybox().layer("f 644 etc/theirs x\\n", Packing::Gzip));
+    test.sh("echo first >/etc/ours").ok();
+    test.devbox(["commit", "demo", &theirs]).output().ok();
+    test.devbox(["run", "--image", &theirs, "--name", "team", "--", "cat", "/etc/ours"]).output().ok();
+    test.sh("echo second >/etc/ours").ok();
+    test.devbox(["commit", "demo", &theirs]).output().ok();
+    test.devbox(["update", "team"]).output().ok().says(&["was named on this machine"]);
+    test.devbox(["run", "team", "--", "cat", "/etc/ours"]).output().ok().prints("second");
+    // until it is asked for
+    test.devbox(["pull", &theirs]).output().ok();
+    test.devbox(["update", "team"]).output().ok();
+    test.devbox(["run", "team", "--", "cat", "/etc/theirs"]).output().ok().prints("x");
 }
 
 /// Many images have one time for all their files.

@@ -14,7 +14,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &TagArgs) -> Result<ExitCode, Erro
     let hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
     let (image, _) = naming::image(ui, &store, dirs, &args.image)?;
     for name in names {
-        store.set_ref(&hold, &name.to_string(), &image.manifest_digest)?;
+        store.set_own_ref(&hold, &name.to_string(), &image.manifest_digest)?;
         ui.line(&name.to_string())?;
     }
     Ok(ExitCode::SUCCESS)

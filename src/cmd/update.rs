@@ -13,7 +13,7 @@ use crate::mount::Driver;
 use crate::oci::digest::Digest;
 use crate::plan::Image;
 use crate::plan::resolve::Ask;
-use crate::rootfs::changes::{self, Lower, conflicts, drop_copies};
+use crate::rootfs::changes::{self, Lower, conflicts, drop_copies, take_modes};
 use crate::session::Boxes;
 use crate::store::Store;
 use crate::ui::{Ui, count};
@@ -38,8 +38,16 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
     let mut new = record.clone();
     new.image = plan.image.to_string();
     let store = Store::open(&dirs.store())?;
-    let opening =
-        Opening { ui, dirs, plan, host, ask: Ask::Image, pull: PullPolicy::Always, ephemeral: false };
+    let mut pull = PullPolicy::Always;
+    if matches!(plan.image, Image::Registry(_)) && store.is_own_ref(&new.image)? {
+        // elsewhere somebody else's image may have that name
+        ui.note(&format!(
+            "{0} was named on this machine, so no registry is asked for it; `devbox pull {0}` does",
+            new.image
+        ));
+        pull = PullPolicy::Missing;
+    }
+    let opening = Opening { ui, dirs, plan, host, ask: Ask::Image, pull, ephemeral: false };
     // Nothing is removed from the store between the look at its layers and the box's record.
     let _hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
     opening.add_image(&store, &mut new)?;
@@ -54,8 +62,13 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
 
     let box_contents = Contents::of(dirs, &boxes, &name)?;
     let other = contents::lowers(dirs, &new)?;
+    let failed = |source| Error::Box { path: box_contents.folder.clone(), source };
+    let silent = |told: &mut userns::Output| told.read_to_end(&mut Vec::new()).map(drop);
+    // Changes nothing that is seen in the box: only what it has of its own is then in question.
+    boxes.mark_anew(&name)?;
+    userns::piped(&box_contents.ids, |_| Ok(drop_copies(&box_contents.files())?), silent)?.map_err(failed)?;
     let found = userns::piped(&box_contents.ids, |out| Ok(write(&box_contents, &other, out)?), read)?
-        .map_err(|source| Error::Box { path: box_contents.folder.clone(), source })?;
+        .map_err(failed)?;
     for path in found.iter().take(MOST_SHOWN) {
         ui.note(&format!("{path} is the box's own, and not the same in both images"));
     }
@@ -65,10 +78,8 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
     if !found.is_empty() && !args.force {
         return Err(Error::Conflicts { name, paths: found.len() });
     }
-    boxes.mark_anew(&name)?;
-    let drop_them = |_| Ok(drop_copies(&box_contents.files())?);
-    userns::piped(&box_contents.ids, drop_them, |told| told.read_to_end(&mut Vec::new()))?
-        .map_err(|source| Error::Box { path: box_contents.folder.clone(), source })?;
+    userns::piped(&box_contents.ids, |_| Ok(take_modes(&box_contents.files(), &other)?), silent)?
+        .map_err(failed)?;
     boxes.rewrite(&new)?;
     ui.line(&new.manifest.as_ref().map(Digest::to_string).unwrap_or_default())?;
     Ok(ExitCode::SUCCESS)

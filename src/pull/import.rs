@@ -318,7 +318,7 @@ impl Into<'_> {
         };
         self.store.put_image(&hold, &image)?;
         for name in self.names {
-            self.store.set_ref(&hold, name, &image.manifest_digest)?;
+            self.store.set_own_ref(&hold, name, &image.manifest_digest)?;
         }
         Ok(done.pulled(image.manifest_digest))
     }

@@ -89,7 +89,7 @@ pub fn commit(
         store.sync()?;
         store
             .put_image(&hold, &Image { manifest_digest, manifest, config_digest, config, layers, source })?;
-        store.set_ref(&hold, reference, &manifest_digest)?;
+        store.set_own_ref(&hold, reference, &manifest_digest)?;
         Ok(Committed {
             manifest_digest,
             diff_id: meta.diff_id,

@@ -56,6 +56,9 @@ pub struct ImageEntry {
     pub complete: bool,
 }
 
+/// Third line of a reference's file.
+const OWN: &str = "own";
+
 /// As it stands on disk. One file, so that it is whole or not there and a start reads it in one go.
 #[derive(Serialize, Deserialize)]
 struct Record {
@@ -124,9 +127,23 @@ impl Store {
         }))
     }
 
-    /// Lets `reference` stand for the image, whatever it stood for before.
+    /// Lets `reference`, by which the image was fetched, stand for it, whatever it stood for before.
     pub fn set_ref(&self, _hold: &Hold, reference: &str, manifest: &Digest) -> Result<(), Error> {
         record::write(self, &self.ref_path(reference), format!("{manifest}\n{reference}\n").as_bytes())
+    }
+
+    /// As [`Store::set_ref`], for a name that was given on this machine and may be another image's elsewhere.
+    pub fn set_own_ref(&self, _hold: &Hold, reference: &str, manifest: &Digest) -> Result<(), Error> {
+        record::write(self, &self.ref_path(reference), format!("{manifest}\n{reference}\n{OWN}\n").as_bytes())
+    }
+
+    /// Whether `reference` is a name that was given on this machine.
+    pub fn is_own_ref(&self, reference: &str) -> Result<bool, Error> {
+        let path = self.ref_path(reference);
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            read => Ok(read.at("read", &path)?.split(|byte| *byte == b'\n').nth(2) == Some(OWN.as_bytes())),
+        }
     }
 
     /// The manifest a reference stands for.

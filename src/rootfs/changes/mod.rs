@@ -28,7 +28,7 @@ use crate::sys::fd::Xattr;
 
 pub use forget::{Forgotten, forget};
 pub use layer::{Packing, write_layer};
-pub use rebase::{conflicts, drop_copies};
+pub use rebase::{conflicts, drop_copies, take_modes};
 pub use walk::walk;
 
 /// The owner a box of one id would have given a file: `UID:GID`, -1 for what it was.

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::lower::{self, Found, Stack, kind};
@@ -35,8 +36,14 @@ pub fn conflicts(
                     Ok(change.entry.is_some_and(|entry| kind(&entry.stat) == libc::S_IFDIR))
                 }
                 // a folder shows what is in it, and its own attributes
-                (What::Changed | What::Kept, Found::Folder(_), Found::Folder(_)) => {
+                (What::Changed, Found::Folder(_), Found::Folder(_)) => {
                     Ok(before.looks(change.path, &old)? == after.looks(change.path, &new)?)
+                }
+                // its mode is the image's; see `take_modes`
+                (What::Kept, Found::Folder(_), Found::Folder(_)) => {
+                    let beside_mode = |looks: Option<Looks>| looks.map(|(_, owner, xattrs)| (owner, xattrs));
+                    let (old, new) = (before.looks(change.path, &old)?, after.looks(change.path, &new)?);
+                    Ok(beside_mode(old) == beside_mode(new))
                 }
                 _ => same(&before, &after, change.path, &old, &new),
             }
@@ -46,12 +53,44 @@ pub fn conflicts(
         }
         Ok(())
     };
-    walk_all(files, &mut of_each, &mut |_, _| Ok(()))
+    walk_all(files, &mut of_each, &mut |_, _, _| Ok(()))
 }
 
-/// Removes from the box's own files what is as in the image, so that another image's shows.
+/// Removes from the box's own files what is as in the image, so that another image's shows. What the box shows stays the
+/// same.
 pub fn drop_copies(files: &Files<'_>) -> Result<(), Error> {
-    walk_all(files, &mut |_| Ok(()), &mut |folder, name| fd::unlinkat(folder, name))
+    let mut drop_it = |folder: BorrowedFd<'_>, name: &[u8], is_folder| match is_folder {
+        false => fd::unlinkat(folder, name),
+        // the box has something of its own in it
+        true => match fd::rmdirat(folder, name) {
+            Err(error) if matches!(error.errno, Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
+            removed => removed,
+        },
+    };
+    walk_all(files, &mut |_| Ok(()), &mut drop_it)
+}
+
+/// Gives folders that are as in the image, and stay for what is in them, the mode they have in the layers `other`.
+pub fn take_modes(files: &Files<'_>, other: &[Lower]) -> Result<(), Error> {
+    let failed = |path: &[u8]| {
+        let path = path.to_vec();
+        move |source| Error::Call { path, source }
+    };
+    let after = Image { lowers: other, roots: lower::roots(other).map_err(failed(b""))? };
+    let mut of_each = |change: &Change<'_>| {
+        let (What::Kept, Some(entry)) = (change.what, &change.entry) else { return Ok(()) };
+        let take = || {
+            let Found::Folder(stack) = after.find(change.path)? else { return Ok(()) };
+            let Some((_, theirs)) = stack.first() else { return Ok(()) };
+            let mode = fd::mode(theirs.as_fd())?;
+            if mode == entry.stat.st_mode & 0o7777 {
+                return Ok(());
+            }
+            fd::fchmod(fd::open_folder(entry.folder, entry.name)?.as_fd(), mode)
+        };
+        Ok(take().map_err(failed(change.path))?)
+    };
+    walk_all(files, &mut of_each, &mut |_, _, _| Ok(()))
 }
 
 /// The layers of one image.

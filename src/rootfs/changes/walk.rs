@@ -28,8 +28,8 @@ const MAX_ACCOUNTS: usize = 1 << 20;
 pub(super) type Taker<'t> =
     dyn FnMut(&Change<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + 't;
 
-/// Who is told of a copy of the image's, by its folder and name.
-pub(super) type Same<'s> = dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), sys::Error> + 's;
+/// Who is told of a copy of the image's, by its folder and name, and whether it is a folder.
+pub(super) type Same<'s> = dyn FnMut(BorrowedFd<'_>, &[u8], bool) -> Result<(), sys::Error> + 's;
 
 /// Calls `take` for every change, in order of path. A folder that is itself as it was comes as [`What::Kept`], when
 /// something in it is changed. A box may run meanwhile: what vanishes is passed over.
@@ -38,7 +38,7 @@ pub fn walk(files: &Files<'_>, take: &mut Taker<'_>) -> Result<(), Error> {
 }
 
 /// As [`walk`], and every folder comes that is in the image too. `same` is told of what lies in the upper over its like in
-/// the image, folders apart.
+/// the image, of folders after all that is in them.
 pub(super) fn walk_all(files: &Files<'_>, take: &mut Taker<'_>, same: &mut Same<'_>) -> Result<(), Error> {
     walk_with(files, take, Some(same))
 }
@@ -60,7 +60,11 @@ fn walk_with<'s>(files: &Files<'_>, take: &mut Taker<'_>, same: Option<&mut Same
         let length = frame.path_length;
         walk.path.truncate(length);
         let Some(name) = frame.names.next() else {
-            walk.frames.pop();
+            let kept = walk.frames.pop().and_then(|frame| frame.kept);
+            if let (Some(name), Some(outer)) = (kept, walk.frames.last()) {
+                let outer = Rc::clone(&outer.folder);
+                walk.copied((*outer).as_fd(), &name, true)?;
+            }
             continue;
         };
         if length > 0 {
@@ -88,6 +92,8 @@ struct Frame {
     /// Nothing of the layers shows through.
     whole: bool,
     path_length: usize,
+    /// Its name, when it is as it was in the image.
+    kept: Option<Vec<u8>>,
     /// Itself, told of only when something in it is.
     pending: Option<Pending>,
 }
@@ -118,6 +124,7 @@ impl Frame {
             lowers,
             whole,
             path_length: 0,
+            kept: None,
             pending: None,
         })
     }
@@ -198,6 +205,7 @@ impl Walk<'_, '_, '_, '_> {
         let mut inner =
             Frame::new(self.files, opened, lowers, whole).map_err(|source| self.failed(source))?;
         inner.path_length = self.path.len();
+        inner.kept = (what == What::Kept && !inner.whole).then(|| name.clone());
         inner.pending = Some(Pending { name, what, stat, owner, xattrs });
         self.frames.push(inner);
         let untold = what == What::Kept && self.same.is_none();
@@ -233,7 +241,7 @@ impl Walk<'_, '_, '_, '_> {
             // another name of it may be new; a copy has those of the image
             let linked_before = self.files.driver == Driver::Copy && found.st_nlink > 1;
             if same && (stat.st_nlink == 1 || linked_before) {
-                return self.copied(folder, name);
+                return self.copied(folder, name, false);
             }
         }
         if let Some(lines) = self.account_lines() {
@@ -244,7 +252,7 @@ impl Walk<'_, '_, '_, '_> {
                 if Some(&without) == theirs.as_ref()
                     && same_kind.is_some_and(|(.., found)| found.st_mode == stat.st_mode)
                 {
-                    return self.copied(folder, name);
+                    return self.copied(folder, name, false);
                 }
                 entry.content = Some(without);
             }
@@ -255,10 +263,10 @@ impl Walk<'_, '_, '_, '_> {
     }
 
     /// A copy of the image's. In a folder that hides the image's it is not one to be missed.
-    fn copied(&mut self, folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
+    fn copied(&mut self, folder: BorrowedFd<'_>, name: &[u8], is_folder: bool) -> Result<(), Error> {
         let hidden = self.frames.last().is_some_and(|frame| frame.whole);
         match &mut self.same {
-            Some(same) if !hidden => same(folder, name).map_err(|source| self.failed(source)),
+            Some(same) if !hidden => same(folder, name, is_folder).map_err(|source| self.failed(source)),
             _ => Ok(()),
         }
     }
