@@ -308,12 +308,6 @@ pub enum Error {
         /// What hides it.
         above: PathBuf,
     },
-    /// A copy keeps nothing of the image apart.
-    #[error("box `{name}` is a copy of its image, of which no single path can be reset")]
-    ResetCopy {
-        /// The box.
-        name: String,
-    },
     /// `import -`, and nothing is piped in.
     #[error("no archive: standard input is the terminal")]
     NothingToImport,
@@ -417,7 +411,6 @@ impl Error {
             )),
             Self::NotInTheBox(_) => Some("it begins with `/` and has no `..`".into()),
             Self::ResetBelow { above, .. } => Some(format!("reset `{}`", above.display())),
-            Self::ResetCopy { name } => Some(format!("`devbox reset {name}` resets all of it")),
             Self::NothingToImport => Some("`devbox import FILE`, or `… | devbox import -`".into()),
             Self::Import { .. } => Some("`devbox export BOX FILE` makes such an archive".into()),
             Self::ImportImage { .. } => Some("export the box with `--with-image`".into()),

@@ -16,6 +16,7 @@ pub mod userns;
 pub mod plan;
 pub mod profile;
 
+pub mod agent;
 pub mod fetch;
 pub mod layout;
 pub mod probe;

@@ -68,7 +68,8 @@ fn diff_shows_what_the_user_did_and_nothing_else() {
     // a start leaves mount points, accounts and more in a box, and none of it is the user's
     let mount = "-v=/etc:/mnt/in/the/box:ro";
     test.devbox(["run", "--image", &reference, "--name", "fresh", mount, "--", "true"]).output().ok();
-    assert!(test.path("data/devbox/boxes/fresh/upper/mnt/in/the/box").is_dir());
+    let own = if host::driver().as_deref() == Some("copy") { "tree" } else { "upper" };
+    assert!(test.path(&format!("data/devbox/boxes/fresh/{own}/mnt/in/the/box")).is_dir());
     assert_eq!(diff(&test, "fresh"), "");
     // it may run meanwhile
     let session = test.devbox(["run", "--", "sh", "-c", "echo ready; cat"]).spawn();
@@ -93,8 +94,8 @@ fn every_driver_tells_the_same() {
         test.devbox(["run", "--driver", driver, "--root", "--", "sh", "-c", CHANGES]).output().ok();
         assert_eq!(diff(&test, "demo"), DIFF, "{driver}");
         test.devbox(["commit", "demo", "localhost/by:1"]).output().ok();
-        let here =
-            test.devbox(["run", "--root", "--no-project", "--", "sh", "-c", LOOK]).output().ok().text();
+        let here = test.devbox(["run", "--driver", driver, "--root", "--no-project", "--", "sh", "-c", LOOK]);
+        let here = here.output().ok().text();
         assert_eq!(look(&test, "localhost/by:1"), here, "{driver}");
     }
 }
@@ -239,6 +240,10 @@ fn what_can_not_be_committed_is_said_to_be_so() {
         .output()
         .refused(&["box `h` stands on `host`", "--image REF"]);
     assert_eq!(diff(&test, "h"), "");
+    // fuse-overlayfs takes such a name for a deletion
+    if host::driver().as_deref() == Some("fuse") {
+        return;
+    }
     test.devbox(["run", "--root", "--", "sh", "-c", "echo x >/srv/.wh.file"]).output().ok();
     let images = test.devbox(["images"]).output().ok().text();
     test.devbox(["commit", "demo", "localhost/x:1"])
@@ -469,7 +474,11 @@ fn what_was_changed_is_taken_back() {
         root(&test, "demo", "cat /etc/gone /etc/text; ls /srv/deep 2>/dev/null; ls /opt/renewed"),
         "xtext\na\n"
     );
-    test.devbox(["reset", "demo", "/etc/text"]).output().ok().says(&["/etc/text is as the image has it"]);
+    // a copy is copied again without a look at it
+    let again = test.devbox(["reset", "demo", "/etc/text"]).output().ok();
+    if host::driver().as_deref() != Some("copy") {
+        again.says(&["/etc/text is as the image has it"]);
+    }
     test.devbox(["reset", "demo", "/var/lib/gone/x"])
         .output()
         .refused(&["`/var/lib/gone` as a whole", "reset `/var/lib/gone`"]);

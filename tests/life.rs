@@ -7,11 +7,19 @@ use std::process::Command;
 use crate::harness::registry::Registry;
 use crate::harness::{Image, Packing, Test, host};
 
+/// A copy stays as it is made, and the boxes of these tests are not: what they do is refused, which `drivers` tests.
+fn is_copy() -> bool {
+    host::driver().as_deref() == Some("copy")
+}
+
 /// `data-1.tar.gz` is what devbox 0.1.0 left behind: two layers of an image with a whiteout, links and foreign owners,
 /// and a box `old`, in which root added to one file, removed another and made a third.
 #[test]
 fn what_an_earlier_version_left_is_used() {
     needs!(boxes, images);
+    if is_copy() {
+        return;
+    }
     let test = Test::new();
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/data-1.tar.gz");
     let fixture = std::env::var_os("DEVBOX_TESTS_SOURCE").map_or_else(
@@ -166,6 +174,9 @@ fn ids_can_change_later() {
 #[test]
 fn a_box_goes_over_to_the_newest_image() {
     needs!(boxes, images);
+    if is_copy() {
+        return;
+    }
     let registry = Registry::open();
     let image = |text: &str, place: &str, owner: u8| {
         let listing = format!(
@@ -217,6 +228,9 @@ fn a_box_goes_over_to_the_newest_image() {
 #[test]
 fn a_name_given_here_is_not_asked_for_elsewhere() {
     needs!(boxes, images);
+    if is_copy() {
+        return;
+    }
     let registry = Registry::open();
     let test = Test::of_image(&registry.push("given:1", &Image::busybox()));
     let theirs = registry.push("team:1", &Image::busybox().layer("f 644 etc/theirs x\\n", Packing::Gzip));

@@ -13,7 +13,7 @@ use crate::plan::{Driver, Image, Plan};
 use crate::probe;
 use crate::rootfs::driver::{copy, upper};
 use crate::session::{Boxes, Record};
-use crate::store::{Store, Usage};
+use crate::store::{self, Store, Usage};
 use crate::ui::size;
 use crate::userns;
 
@@ -67,6 +67,16 @@ pub(super) fn foreseen(dirs: &Dirs, plan: &Plan) -> Result<Option<probe::Choice>
         }),
         None => probe::remembered_driver(dirs),
     })
+}
+
+/// The driver for a box that comes from elsewhere, in the form of an overlay: what this machine can do.
+pub(super) fn for_import(dirs: &Dirs) -> Result<(mount::Driver, Option<String>), Error> {
+    let probe::Choice { driver, because } = match usual()?.and_then(asked) {
+        Some(driver) => probe::Choice { driver, because: None },
+        None => probe::driver(dirs),
+    };
+    // to fuse it goes over when it is started
+    Ok(if driver == mount::Driver::Copy { (driver, because) } else { (mount::Driver::Overlay, None) })
 }
 
 impl Opening<'_> {
@@ -139,7 +149,8 @@ impl Opening<'_> {
         Ok(boxes.rewrite(record)?)
     }
 
-    /// The copy of the image, before a box with that driver starts for the first time.
+    /// The copy of the image, before a box with that driver starts for the first time. What an imported box brought along
+    /// goes over it.
     pub(super) fn copy_image(
         &self,
         boxes: &Boxes,
@@ -171,7 +182,11 @@ impl Opening<'_> {
         let working = self.ui.working("copying", bytes);
         let one = |id| IdMap { container_id: id, host_id: id, size: 1 };
         let maps = IdMaps::Single { uid: one(self.host.uid), gid: one(self.host.gid) };
-        copy::make(&folder, lowers, &maps, self.ephemeral, &mut |bytes| working.advance(bytes))?;
+        let upper = folder.join("upper");
+        let layers: Vec<_> = std::iter::once(upper.clone()).chain(lowers.iter().cloned()).collect();
+        copy::make(&folder, &layers, &maps, self.ephemeral, &mut |bytes| working.advance(bytes))?;
+        // It is in the copy now. What is left of it when this is cut short is never looked at.
+        let _ = store::remove_tree(&upper).map(|()| std::fs::create_dir(&upper));
         Ok(())
     }
 

@@ -16,7 +16,6 @@ use crate::cli::ImportArgs;
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::idmap::IdMaps;
-use crate::mount::Driver;
 use crate::oci::config::ImageConfig;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
@@ -73,7 +72,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ImportArgs) -> Result<ExitCode, E
         record.user = None;
     }
     super::trust::require(ui, dirs, &shown, &reaches(&record))?;
-    (record.driver, record.driver_because) = (Driver::Overlay, None);
+    (record.driver, record.driver_because) = super::driver::for_import(dirs)?;
     let packed = about.with_image.then(|| tree.join("image.tar"));
     bring_image(ui, dirs, &store, &mut record, packed.as_deref())?;
     note_owners(&tree, &beside, &handed_to_root(&store, &record, &beside)?, &ids)?;

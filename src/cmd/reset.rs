@@ -12,7 +12,7 @@ use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::mount::Driver;
 use crate::probe;
-use crate::rootfs::changes::{Forgotten, forget};
+use crate::rootfs::changes::{Forgotten, forget, restore};
 use crate::session::Boxes;
 use crate::store;
 use crate::ui::Ui;
@@ -20,6 +20,8 @@ use crate::userns;
 
 /// Where what a box had at a path goes before it is removed; a leftover of that name is removed with the next change.
 const ASIDE: &str = "upper.old";
+/// Where what the image has there is copied, with the driver `copy`; likewise.
+const NEW: &str = "upper.next";
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ResetArgs) -> Result<ExitCode, Error> {
     let boxes = Boxes::new(dirs);
@@ -32,9 +34,8 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ResetArgs) -> Result<ExitCode, Er
         return Ok(ExitCode::SUCCESS);
     }
     let contents = Contents::of(dirs, &boxes, &args.name)?;
-    if contents.record.driver == Driver::Copy {
-        return Err(Error::ResetCopy { name: args.name.clone() });
-    }
+    // until its first start nothing is copied
+    let copied = contents.files().driver == Driver::Copy;
     // what a first start puts in place may be among the paths
     boxes.mark_anew(&args.name)?;
     for (path, shown) in paths.iter().zip(&args.paths) {
@@ -42,7 +43,17 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ResetArgs) -> Result<ExitCode, Er
             let folder: OwnedFd = File::open(&contents.folder)?.into();
             let aside = contents.folder.join(ASIDE);
             store::remove_tree(&aside)?;
-            let done = forget(&contents.files(), path, &folder, ASIDE.as_bytes())?;
+            let done = if copied {
+                let new = contents.folder.join(NEW);
+                store::remove_tree(&new)?;
+                std::fs::create_dir(&new)?;
+                let place = File::open(&new)?.into();
+                let done = restore(&contents.files(), path, &folder, ASIDE.as_bytes(), &place);
+                store::remove_tree(&new)?;
+                done?
+            } else {
+                forget(&contents.files(), path, &folder, ASIDE.as_bytes())?
+            };
             store::remove_tree(&aside)?;
             Ok(out.write_all(&serde_json::to_vec(&done)?)?)
         };

@@ -11,6 +11,7 @@ mod forget;
 mod layer;
 mod lower;
 mod rebase;
+mod restore;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -29,6 +30,7 @@ use crate::sys::fd::Xattr;
 pub use forget::{Forgotten, forget};
 pub use layer::{Packing, write_layer};
 pub use rebase::{conflicts, drop_copies, take_modes};
+pub use restore::restore;
 pub use walk::walk;
 
 /// The owner a box of one id would have given a file: `UID:GID`, -1 for what it was.

@@ -18,9 +18,9 @@ use crate::sys::{self, copy, fd};
 
 /// Why it failed, and at which file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) path: Vec<u8>,
-    pub(super) errno: Errno,
+pub(in crate::rootfs) struct Fault {
+    pub(in crate::rootfs) path: Vec<u8>,
+    pub(in crate::rootfs) errno: Errno,
 }
 
 impl From<sys::Error> for Fault {
@@ -55,48 +55,70 @@ pub(super) fn flatten_beside(
     Ok(copied)
 }
 
+/// Applies the same folder of several layers, lowest first, to the empty folder `target`, which gets the topmost's attributes.
+pub(in crate::rootfs) fn flatten_folders(
+    folders: impl Iterator<Item = OwnedFd>,
+    target: OwnedFd,
+) -> Result<(), Fault> {
+    let mut advance = |_| Ok(());
+    let mut work = Work::new(target, None, &mut advance);
+    let mut top = None;
+    for from in folders {
+        let again = |folder: &OwnedFd| {
+            folder.try_clone().map_err(|_| Fault { path: Vec::new(), errno: Errno::EMFILE })
+        };
+        top = Some(again(&from)?);
+        let to = again(&work.root)?;
+        work.layer(from, to)?;
+    }
+    match top {
+        Some(top) => settle(top.as_fd(), work.root.as_fd(), &stat(top.as_fd())?),
+        None => Ok(()),
+    }
+}
+
+/// Copies what `folder` of a layer has at `name`, which is no folder, to the same name in `target`.
+pub(in crate::rootfs) fn copy_entry(folder: OwnedFd, target: &OwnedFd, name: &[u8]) -> Result<(), Fault> {
+    let again = || target.try_clone().map_err(|_| Fault { path: Vec::new(), errno: Errno::EMFILE });
+    let mut advance = |_| Ok(());
+    let mut work = Work::new(again()?, None, &mut advance);
+    let found = stat(folder.as_fd())?;
+    let way = Folder { from: folder, to: again()?, names: Vec::new().into_iter(), path: Vec::new(), found };
+    work.entry(&way, name, &[b"/", name].concat()).map(drop)
+}
+
 fn apply(
     layers: impl Iterator<Item = impl AsRef<Path>>,
     target: &Path,
     data: Option<&OwnedFd>,
     advance: &mut dyn FnMut(u64) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
-    let mut files = 0;
     let open = |path: &Path| {
         File::open(path).map(OwnedFd::from).map_err(|error| Fault {
             path: path.as_os_str().as_encoded_bytes().to_vec(),
             errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
         })
     };
-    let root = open(target)?;
-    let mut shares = true;
+    let mut work = Work::new(open(target)?, data, advance);
     for layer in layers {
-        let (from, to) = (open(layer.as_ref())?, root.try_clone());
+        let (from, to) = (open(layer.as_ref())?, work.root.try_clone());
         let to = to.map_err(|_| Fault { path: Vec::new(), errno: Errno::EMFILE })?;
-        let mut applied = Applied {
-            links: HashMap::new(),
-            root: &root,
-            data,
-            files: &mut files,
-            shares: &mut shares,
-            advance,
-        };
-        applied.layer(from, to)?;
+        work.layer(from, to)?;
     }
     Ok(())
 }
 
-/// One layer being applied.
-struct Applied<'a> {
-    /// Where the first of several names of a file went.
+/// Layers being applied.
+struct Work<'a> {
+    /// Where the first of several names of a layer's file went.
     links: HashMap<u64, Vec<u8>>,
-    root: &'a OwnedFd,
+    root: OwnedFd,
     /// Where content is linked, instead of being copied.
     data: Option<&'a OwnedFd>,
     /// Files that lead there.
-    files: &'a mut u64,
+    files: u64,
     /// The file system shares blocks, as far as is known.
-    shares: &'a mut bool,
+    shares: bool,
     advance: &'a mut dyn FnMut(u64) -> Result<(), Fault>,
 }
 
@@ -109,8 +131,18 @@ struct Folder {
     found: libc::stat,
 }
 
-impl Applied<'_> {
+impl<'a> Work<'a> {
+    fn new(
+        root: OwnedFd,
+        data: Option<&'a OwnedFd>,
+        advance: &'a mut dyn FnMut(u64) -> Result<(), Fault>,
+    ) -> Self {
+        Self { links: HashMap::new(), root, data, files: 0, shares: true, advance }
+    }
+
     fn layer(&mut self, from: OwnedFd, to: OwnedFd) -> Result<(), Fault> {
+        // Only within a layer: two files of an image that are equal may share an inode across layers.
+        self.links.clear();
         let found = stat(from.as_fd())?;
         if is_opaque(from.as_fd()) {
             empty(to.as_fd())?;
@@ -185,7 +217,6 @@ impl Applied<'_> {
         found: &libc::stat,
     ) -> Result<(), Fault> {
         if found.st_nlink > 1 {
-            // Only within a layer: two files of an image that are equal may share an inode across layers.
             if let Some(first) = self.links.get(&found.st_ino) {
                 match fd::linkat(self.root.as_fd(), first, to, name) {
                     // a name too long to be said in one, or as many links as the file system lets
@@ -200,10 +231,8 @@ impl Applied<'_> {
         let target = fd::openat(to, name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL, 0o600)?;
         let size = found.st_size as u64;
         if size > 0 && !self.lead(from, name, target.as_fd(), size)? {
-            if *self.shares {
-                *self.shares = copy::share(&source, &target)?;
-            }
-            if *self.shares {
+            self.shares = self.shares && copy::share(&source, &target)?;
+            if self.shares {
                 (self.advance)(size)?;
             } else {
                 copy::copy(source.as_fd(), target.as_fd(), size, self.advance)?;
@@ -227,7 +256,7 @@ impl Applied<'_> {
         if !self.data.is_some_and(linked) {
             return Ok(false);
         }
-        *self.files += 1;
+        self.files += 1;
         fd::ftruncate(target, size)?;
         fd::fsetxattr(target, b"user.overlay.metacopy", b"")?;
         fd::fsetxattr(target, b"user.overlay.redirect", format!("/{place}").as_bytes())?;

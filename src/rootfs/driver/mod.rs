@@ -10,7 +10,7 @@
 
 pub mod copy;
 pub mod delta;
-mod flatten;
+pub(super) mod flatten;
 mod fuse;
 mod overlay;
 pub mod owners;
