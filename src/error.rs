@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::dirs;
 use crate::fetch;
+use crate::limits::{Holder, Limit};
 use crate::mount::Driver;
 use crate::oci;
 use crate::oci::platform::NotAPlatform;
@@ -148,6 +149,18 @@ pub enum Error {
     /// Something has to be said, and there is no terminal to ask on.
     #[error("no {0} was given")]
     NobodyToAsk(&'static str),
+    /// A limit can only be held by best effort, and more was asked for.
+    #[error("{limit} of box `{name}` can't be held exactly at {}: {}", .limit.shown(*.amount), inexact_words(*.limit, *.by))]
+    Inexact {
+        /// The box.
+        name: String,
+        /// What is limited.
+        limit: Limit,
+        /// To how much.
+        amount: u64,
+        /// What could hold it.
+        by: Holder,
+    },
     /// A box or a session in it failed.
     #[error(transparent)]
     Session(#[from] session::Error),
@@ -352,6 +365,13 @@ impl Error {
             Self::Push(error) => error.hint(),
             Self::PushWhere(name) => Some(format!("`devbox push {name} REGISTRY/REPOSITORY:TAG`")),
             Self::ArchiveOnTerminal => Some("name a file with `-o FILE`, or pipe it somewhere".into()),
+            Self::Inexact { limit: Limit::Disk, .. } => {
+                Some("leave `disk` or `strict` out: without `strict` the files are looked at from time to time".into())
+            }
+            Self::Inexact { .. } => Some(
+                "`devbox doctor` tells how to get a cgroup of your own; without `strict` the limit is held as well as can be"
+                    .into(),
+            ),
             Self::Session(error) => error.hint(),
             Self::Rootfs(error) => error.hint(),
             Self::NotThrowAway(_) => Some("leave `--name` out, or leave `--rm` out to use the box".into()),
@@ -461,5 +481,19 @@ impl Error {
             let multiline = matches!(self, Self::Profile(profile::Error::Mistake(_)));
             ui.failure(self, multiline, self.state(), self.hint().as_deref());
         }
+    }
+}
+
+/// Why a limit is not held exactly.
+fn inexact_words(limit: Limit, by: Holder) -> &'static str {
+    match (limit, by) {
+        (Limit::Disk, _) => "no kernel lets users limit that",
+        (Limit::Pids, Holder::PidMax) => {
+            "the kernel lets root have any number, and there is no cgroup of your own"
+        }
+        (Limit::Pids, _) => {
+            "this kernel counts processes of all boxes together, and there is no cgroup of your own"
+        }
+        _ => "there is no cgroup of your own",
     }
 }

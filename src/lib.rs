@@ -9,6 +9,7 @@ pub mod dirs;
 pub mod audit;
 pub mod cancel;
 pub mod idmap;
+pub mod limits;
 pub mod mount;
 pub mod oci;
 pub mod userns;

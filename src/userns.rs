@@ -278,9 +278,14 @@ impl<E: std::error::Error> From<E> for Failed {
 
 /// The child's side of waiting for its maps: the end of the pipe means written. A launcher that gives up kills the
 /// child instead.
-pub fn await_maps(pipe: &OwnedFd) -> nix::Result<()> {
+fn await_maps(pipe: &OwnedFd) -> nix::Result<()> {
+    await_end(pipe).and_then(|()| become_root())
+}
+
+/// The same without a word on ids: waits for the end of the pipe.
+pub fn await_end(pipe: &OwnedFd) -> nix::Result<()> {
     match nix::unistd::read(pipe, &mut [0])? {
-        0 => become_root(),
+        0 => Ok(()),
         _ => Err(Errno::EPROTO),
     }
 }
@@ -293,7 +298,7 @@ fn raise_limit() {
 }
 
 /// Root of the namespace, without the caller's supplementary groups.
-fn become_root() -> nix::Result<()> {
+pub fn become_root() -> nix::Result<()> {
     nix::unistd::setgroups(&[])?;
     nix::unistd::setresgid(0.into(), 0.into(), 0.into())?;
     nix::unistd::setresuid(0.into(), 0.into(), 0.into())

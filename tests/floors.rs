@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["rootfs"],
     &["push", "pull", "fetch", "layout", "store", "probe"],
     &["plan", "profile"],
-    &["oci", "idmap", "mount", "userns", "cancel", "audit"],
+    &["oci", "idmap", "mount", "userns", "cancel", "audit", "limits"],
     &["sys", "dirs"],
 ];
 const SIDEWAYS: &[(&str, &str)] = &[

@@ -43,6 +43,7 @@ mod full_ids;
 mod host_box;
 mod ids;
 mod life;
+mod limits;
 mod owners;
 mod packages;
 mod session;

@@ -13,6 +13,7 @@ use crate::profile::place::Place;
 use crate::profile::{BadValue, Image, Selector};
 
 const SEES: &str = "What the box sees";
+const LIMITS: &str = "What the box may use";
 const WHO: &str = "Who you are in it";
 
 /// What the command line changes about the profile.
@@ -104,6 +105,25 @@ pub struct PlanFlags {
     #[arg(long, value_name = "NAME", help_heading = SEES)]
     pub hostname: Option<String>,
 
+    /// Most memory of all its processes together, for example 4GiB; the same as --limit memory=SIZE
+    #[arg(long, value_name = "SIZE", help_heading = LIMITS)]
+    pub memory: Option<String>,
+    /// Most processors, for example 2 or 0.5; the same as --limit cpus=NUMBER
+    #[arg(long, value_name = "NUMBER", help_heading = LIMITS)]
+    pub cpus: Option<String>,
+    /// Limit memory, cpus, pids, time, files or disk; may be given again
+    ///
+    /// pids=200 processes, time=30m a session, files=1024 open ones a process, disk=10GiB of the box's own files.
+    #[arg(
+        long = "limit",
+        value_name = "NAME=VALUE", add = words(["memory=", "cpus=", "pids=", "time=", "files=", "disk="]),
+        help_heading = LIMITS
+    )]
+    pub limits: Vec<String>,
+    /// Do not start when a limit can't be held exactly
+    #[arg(long, help_heading = LIMITS)]
+    pub strict_limits: bool,
+
     /// Be this user in the box: me, root, image (its User), a name or UID[:GID]
     #[arg(long, value_name = "USER", help_heading = WHO)]
     pub user: Option<User>,
@@ -135,6 +155,8 @@ impl PlanFlags {
 
     /// The flags as the plan takes them, for the profile chosen by `selector`.
     pub fn flags(self, selector: &Selector) -> Flags {
+        let limit = |flag, name: &str, value: Option<String>| Some((flag, format!("{name}={}", value?)));
+        let named = [limit("--memory", "memory", self.memory), limit("--cpus", "cpus", self.cpus)];
         Flags {
             name: self.name,
             image_only: *selector == Selector::Nothing,
@@ -154,6 +176,12 @@ impl PlanFlags {
             no_project: self.no_project,
             hostname: self.hostname,
             shell: self.shell,
+            limits: named
+                .into_iter()
+                .flatten()
+                .chain(self.limits.into_iter().map(|text| ("--limit", text)))
+                .collect(),
+            strict_limits: self.strict_limits,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::limits;
 use crate::cli::{Format, InspectArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
@@ -17,6 +18,8 @@ struct Inspected {
     running: bool,
     folder: PathBuf,
     snapshots: Vec<Kept>,
+    /// Of the last start.
+    limits: Vec<limits::Shown>,
 }
 
 #[derive(Serialize)]
@@ -31,7 +34,9 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
     let snapshots = boxes.snapshots(&args.name)?;
     let snapshots =
         snapshots.into_iter().map(|kept| Kept { name: kept.name, created: kept.created }).collect();
+    let limited = boxes.limited(&args.name)?.held;
     let found = Inspected {
+        limits: limited.iter().map(limits::Shown::from).collect(),
         running: boxes.is_running(&args.name)?,
         folder: boxes.folder(&args.name)?,
         snapshots,
@@ -41,7 +46,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
         ui.json(&found)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Inspected { record, running, folder, snapshots } = found;
+    let Inspected { record, running, folder, snapshots, .. } = found;
     let defaults = &record.defaults;
     let mut table = Table::bare();
     let mut row = |name: &str, text: String| {
@@ -73,6 +78,9 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
     );
     row("project", record.project.map(|project| project.display().to_string()).unwrap_or_default());
     row("snapshots", snapshots.into_iter().map(|kept| kept.name).collect::<Vec<_>>().join(", "));
+    for held in &limited {
+        row("limit", format!("{} {}: {}", held.limit, held.limit.shown(held.amount), held.by));
+    }
     row("folder", folder.display().to_string());
     row("created", age(record.created));
     ui.table(&table)?;

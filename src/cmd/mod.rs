@@ -17,6 +17,7 @@ mod images;
 mod import;
 mod in_use;
 mod inspect;
+mod limits;
 mod load;
 mod login;
 mod logout;

@@ -7,11 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::limits::{self, Settled};
 use super::making::Made;
 use crate::cli::PullPolicy;
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap, IdMaps};
+use crate::limits::Limit;
 use crate::plan::resolve::{Accounts, Ask, ImageDefaults, Program, Resolved, resolve};
 use crate::plan::{Host, Ids, Image, Isolation, Plan, User};
 use crate::probe;
@@ -87,7 +89,7 @@ impl Opening<'_> {
                 Some(lock) => Some((lock, None)),
                 None => match boxes.connect(name)? {
                     Some(connection) => {
-                        if let Some(code) = self.join(connection, &open, &asked)? {
+                        if let Some(code) = self.join(boxes, connection, &open, &asked)? {
                             return Ok(code);
                         }
                         // It ended before it took the request.
@@ -126,13 +128,16 @@ impl Opening<'_> {
     }
 
     /// A session in the running box; none when that ended before the session began.
-    fn join(&self, connection: UnixStream, open: &Open, asked: &Asked) -> Result<Option<ExitCode>, Error> {
+    fn join(
+        &self,
+        boxes: &Boxes,
+        connection: UnixStream,
+        open: &Open,
+        asked: &Asked,
+    ) -> Result<Option<ExitCode>, Error> {
         let terminals = client::ask(&connection, open.clone())?;
         let compare = |running| self.compare(running);
-        Ok(match attend(connection, terminals, asked, None, compare)? {
-            Outcome::Exited(code) => Some(ExitCode::from(code)),
-            Outcome::Gone => None,
-        })
+        self.ended(boxes, attend(connection, terminals, asked, None, compare))
     }
 
     /// Another devbox starts or ends the box right now.
@@ -223,8 +228,10 @@ impl Opening<'_> {
         for note in &layout.notes {
             self.ui.note(note);
         }
+        let Settled { bounds, limited, cgroup } = limits::settle(self.ui, name, &folder, &self.plan.limits)?;
         let spec = Spec {
             ids,
+            bounds,
             root: layout.root,
             mount_point: c_string(folder.join("root"))?,
             ops: layout.ops,
@@ -239,7 +246,8 @@ impl Opening<'_> {
             own_network: self.plan.network == crate::plan::Network::None,
             fingerprint: fingerprint(&self.plan),
         };
-        let started = start(boxes, name, lock, &spec, open.clone(), entry::arguments_length())?;
+        let started =
+            start(boxes, name, lock, &spec, open.clone(), &limited, cgroup, entry::arguments_length())?;
         let begun = |_| {
             if last != Some(word)
                 && let Err(error) = boxes.mark_started(name, word)
@@ -250,9 +258,25 @@ impl Opening<'_> {
                 ));
             }
         };
-        match attend(started.connection, started.terminals, asked, Some(&spec), begun)? {
-            Outcome::Exited(code) => Ok(ExitCode::from(code)),
-            Outcome::Gone => Err(session::Error::Lost.into()),
+        let outcome = attend(started.connection, started.terminals, asked, Some(&spec), begun);
+        self.ended(boxes, outcome)?.ok_or(session::Error::Lost.into())
+    }
+
+    /// How a session ended: with a code, with a limit, or not at all because its box had gone.
+    fn ended(
+        &self,
+        boxes: &Boxes,
+        outcome: Result<Outcome, session::Error>,
+    ) -> Result<Option<ExitCode>, Error> {
+        let name = &self.plan.name;
+        match outcome.map_err(|error| boxes.because(name, error))? {
+            Outcome::Exited(code) => Ok(Some(ExitCode::from(code))),
+            Outcome::Gone => Ok(None),
+            Outcome::OutOfTime => {
+                let held = boxes.limited(name)?.held.into_iter().find(|held| held.limit == Limit::Time);
+                let held = held.ok_or(session::Error::Lost)?;
+                Err(session::Error::Over { name: name.clone(), held }.into())
+            }
         }
     }
 

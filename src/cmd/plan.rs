@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::reference::Doubt;
-use super::{Planned, driver, planned, require_its_ids};
+use super::{Planned, driver, limits, planned, require_its_ids};
 use crate::cli::{Format, PlanArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
@@ -19,22 +19,31 @@ struct Shown {
     reaches: Vec<String>,
     /// What `auto` comes to; none as long as nobody knows.
     uses: Option<Choice>,
+    /// What would hold each limit.
+    held: Vec<limits::Shown>,
 }
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: PlanArgs) -> Result<ExitCode, Error> {
     let Planned { plan, reaches, .. } = planned(ui, dirs, args.target.as_deref(), args.plan, Doubt::Refuse)?;
     require_its_ids(&plan)?;
     let uses = driver::foreseen(dirs, &plan)?;
+    let held = limits::foreseen(&plan.limits);
     match args.format {
-        Format::Json => ui.json(&Shown { plan, reaches, uses })?,
+        Format::Json => {
+            ui.json(&Shown { held: held.iter().map(limits::Shown::from).collect(), plan, reaches, uses })?
+        }
         Format::Table if ui.is_quiet() => ui.line(&plan.name)?,
         Format::Table => {
             let mut table = Table::bare();
+            let mut holders = held.iter().map(|held| held.by);
             let reaches = reaches.into_iter().map(|wish| ("reaches", wish));
             for (name, mut text) in plan.describe().into_iter().chain(reaches) {
                 if let Some(Choice { driver, because }) = uses.as_ref().filter(|_| name == "driver") {
                     let because = because.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
                     text = format!("{text}: {driver}{because}");
+                }
+                if let Some(by) = Some(name).filter(|name| *name == "limit").and_then(|_| holders.next()) {
+                    text = format!("{text}: {by}");
                 }
                 table.row([name.to_owned(), text]);
             }

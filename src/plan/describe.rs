@@ -26,6 +26,11 @@ impl Plan {
         rows.extend(self.shell.iter().map(|shell| ("shell", shell.clone())));
         rows.push(("hostname", self.hostname.clone()));
         rows.push(("network", self.network.to_string()));
+        let limits = self.limits.amounts.iter();
+        rows.extend(limits.map(|(limit, amount)| ("limit", format!("{limit} {}", limit.shown(*amount)))));
+        if self.limits.is_strict() {
+            rows.push(("limits", "strict".to_owned()));
+        }
         rows.extend(self.env.iter().map(|(name, value)| match value {
             Variable::Literal(value) => ("env", format!("{name}={value}")),
             Variable::FromHost(_) => ("env", format!("{name} (from the host)")),

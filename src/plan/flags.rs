@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use crate::limits::Limits;
 use crate::profile::place::Place;
 use crate::profile::{
-    BadValue, Driver, Home, Ids, Image, Isolation, Mount, MountMode, Network, Source, User, grammar,
+    self, BadValue, Driver, Home, Ids, Image, Isolation, Mount, MountMode, Network, Source, User, grammar,
 };
 
 /// Flags as typed. Text among them is checked by [`make`](super::make), so the door need not.
@@ -47,6 +48,10 @@ pub struct Flags {
     pub hostname: Option<String>,
     /// `--shell`.
     pub shell: Option<String>,
+    /// Flags that limit something, and `NAME=VALUE`.
+    pub limits: Vec<(&'static str, String)>,
+    /// `--strict-limits`.
+    pub strict_limits: bool,
 }
 
 /// The text of `flag`, when it is given, checked by `rule`.
@@ -56,6 +61,15 @@ pub(super) fn checked(
     rule: impl FnOnce(&str) -> Result<String, BadValue>,
 ) -> Result<Option<String>, Error> {
     text.map(|text| rule(text)).transpose().map_err(|source| Error::Flag { flag, source })
+}
+
+/// What the flags limit.
+pub(super) fn limits(flags: &Flags) -> Result<Limits, Error> {
+    let mut limits = Limits { strict: flags.strict_limits.then_some(true), ..Limits::default() };
+    for (flag, text) in &flags.limits {
+        profile::assign(&mut limits, text).map_err(|source| Error::Flag { flag, source })?;
+    }
+    Ok(limits)
 }
 
 /// The mount `-v text` asks for by someone who stands in `cwd`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::flags::checked;
+use super::flags::{self, checked};
 use super::{
     Driver, Error, Flags, Home, Host, Ids, Image, Isolation, Network, Plan, User, Variable, mounts, project,
     untrusted,
@@ -66,6 +66,7 @@ pub fn make(
         hostname,
         env: variables(found, flags, lookup)?,
         network: flags.network.or(profile.network).unwrap_or(usual_network),
+        limits: flags::limits(flags)?.over(profile.limits.clone()).over(untrusted::limits(isolation)),
         profiles: found.origins.clone(),
         image,
         isolation,

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
+use crate::limits::Limits;
+
 pub use error::Error;
 pub use flags::Flags;
 pub use host::Host;
@@ -69,6 +71,8 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// Network of the box.
     pub network: Network,
+    /// What the box is limited to.
+    pub limits: Limits,
     /// The profiles this was made from, base first, with where each was found.
     pub profiles: Vec<Origin>,
 }

@@ -202,6 +202,32 @@ network: host
 }
 
 #[test]
+fn limits() {
+    let text = "image = \"debian\"\n[limits]\nmemory = \"4GiB\"\ncpus = 2\npids = 100\n";
+    let flags = |limits: &[(&'static str, &str)]| Flags {
+        limits: limits.iter().map(|(flag, text)| (*flag, (*text).to_owned())).collect(),
+        ..Flags::default()
+    };
+    assert_eq!(rows("limit", text, &flags(&[])), ["memory 4GiB", "cpus 2", "pids 100"]);
+    let typed = flags(&[("--memory", "memory=64m"), ("--limit", "time=90s")]);
+    assert_eq!(rows("limit", text, &typed), ["memory 64MiB", "cpus 2", "pids 100", "time 90s"]);
+    let untrusted = Flags { isolation: Some(Isolation::Untrusted), strict_limits: true, ..flags(&[]) };
+    assert_eq!(rows("limit", text, &untrusted), ["memory 4GiB", "cpus 2", "pids 100", "files 16384"]);
+    assert_eq!(rows("limits", text, &untrusted), ["strict"]);
+    assert!(rows("limit", "", &flags(&[])).is_empty());
+    for (limits, wrong) in [
+        (&[("--memory", "memory=4")][..], "bad value for `--memory`: `4` is not a size"),
+        (
+            &[("--memory", "memory=1g"), ("--limit", "memory=2g")],
+            "bad value for `--limit`: `memory` is limited twice",
+        ),
+    ] {
+        let shown = printed(&project(""), &flags(limits), &host());
+        assert!(shown.starts_with(&format!("error: {wrong}\nhint: ")), "{shown}");
+    }
+}
+
+#[test]
 fn every_built_in_profile_plans() {
     for name in ["c-env", "debian", "go-env", "host", "node-env", "python-env", "rust-env"] {
         let plan = make(&Found::built_in(name), &Flags::default(), &host(), &|_| None).unwrap();
@@ -220,7 +246,7 @@ fn json_holds_no_secret() {
             r#"{"name":"app","image":{"registry":"docker.io/library/debian:latest"},"platform":"linux/amd64","#,
             r#""user":"me","ids":"auto","driver":"auto","isolation":"dev","home":"private","project":"/home/me/src/app","#,
             r#""no-project-because":null,"workdir":null,"shell":null,"hostname":"app","#,
-            r#""env":{"A":"1","TOKEN":{"from-host":true}},"mounts":[],"network":"host","#,
+            r#""env":{"A":"1","TOKEN":{"from-host":true}},"mounts":[],"network":"host","limits":{},"#,
             r#""profiles":[{"name":"devbox.toml","from":"/home/me/src/app/devbox.toml"}]}"#
         )
     );

@@ -2,12 +2,28 @@
 //! weaken the box is never passed over.
 
 use super::{Error, Home, Ids, Image, Isolation, Network, Plan, User};
+use crate::limits::{Limit, Limits};
 
 /// Behind the name that the box would have otherwise, so that work of one's own and untrusted code never share a box
 /// unasked.
 const SUFFIX: &str = "-untrusted";
 /// Longest name of a box.
 const LONGEST: usize = 64;
+
+/// Enough for a large parallel build, and for no fork bomb that the machine would notice.
+const PIDS: u64 = 2048;
+/// What one process of the box may have open.
+const FILES: u64 = 16_384;
+
+/// What nobody has to ask for.
+pub(super) fn limits(isolation: Isolation) -> Limits {
+    match isolation {
+        Isolation::Dev => Limits::default(),
+        Isolation::Untrusted => {
+            Limits { amounts: [(Limit::Pids, PIDS), (Limit::Files, FILES)].into(), strict: None }
+        }
+    }
+}
 
 /// The box's name when no flag gives one.
 pub(super) fn name(isolation: Isolation, usual: String) -> String {

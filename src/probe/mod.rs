@@ -4,6 +4,7 @@ pub mod attempt;
 mod driver;
 mod facts;
 mod kernel;
+mod means;
 mod places;
 mod subids;
 mod system;
@@ -17,6 +18,7 @@ use crate::dirs::Dirs;
 
 pub use driver::{Choice, driver, remembered_driver};
 pub use facts::{Error, has_subordinate_ids, host, subordinate_ids};
+pub use means::Delegated;
 pub use system::{System, fuse_overlayfs};
 
 /// How a check came out.

@@ -149,7 +149,7 @@ fn delegate() -> &'static str {
 }
 
 /// The path in the unified hierarchy (cgroups(7), `/proc/[pid]/cgroup`).
-fn own_cgroup(text: &str) -> Option<String> {
+pub(super) fn own_cgroup(text: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
 }
 

@@ -92,6 +92,7 @@ impl<'t> Document<'t> {
             &match wanted {
                 "a string" if scalar => wrong.or(format!("write it in quotes: \"{written}\"")),
                 "an array" if kind == "a string" => wrong.or("write it in brackets: `[…]`"),
+                "a number" if kind == "a string" => wrong.or("write it without quotes"),
                 _ => wrong,
             },
         )
@@ -115,6 +116,21 @@ impl<'t> Section<'t> {
         let span = item.span();
         let text = self.document.string(key, item)?;
         read(&text).map(Some).map_err(|wrong| self.document.mistake(span, &wrong))
+    }
+
+    /// The number at `key`, read by `read` as it is written.
+    pub(super) fn number<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&str) -> Result<T, BadValue>,
+    ) -> Result<Option<T>, Error> {
+        let Some(item) = self.take(key) else { return Ok(None) };
+        let text = match item.get_ref() {
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.as_str().to_owned(),
+            other => return Err(self.document.wrong_type(key, "a number", item.span(), other)),
+        };
+        read(&text).map(Some).map_err(|wrong| self.document.mistake(item.span(), &wrong))
     }
 
     /// The boolean at `key`, and its place.

@@ -43,6 +43,7 @@ fn over(base: Profile, top: Profile) -> Profile {
         env,
         mounts,
         network: top.network.or(base.network),
+        limits: top.limits.over(base.limits),
     }
 }
 

@@ -11,6 +11,7 @@
 //! A name is looked up downward in this table; a profile that extends its own name means the one below it.
 //! Nothing here looks at the machine but the files themselves: what a profile *means* is `plan`'s to say.
 
+mod amount;
 mod document;
 mod error;
 pub mod grammar;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use amount::assign;
 pub use error::{Error, Mistake};
 pub use grammar::BadValue;
 pub use load::{Layer, Listed, list};
@@ -33,6 +35,7 @@ pub use place::Place;
 pub use value::{Driver, Home, Ids, Image, Isolation, MountMode, Network, User};
 
 use crate::dirs::Dirs;
+use crate::limits::Limits;
 
 /// Name of a project's own profile.
 pub const PROJECT_FILE: &str = "devbox.toml";
@@ -68,6 +71,8 @@ pub struct Profile {
     pub mounts: Vec<Mount>,
     /// Network of the box.
     pub network: Option<Network>,
+    /// `[limits]`.
+    pub limits: Limits,
 }
 
 /// A variable as a profile asks for it.

@@ -9,7 +9,8 @@ use super::error::Error;
 use super::grammar::{self, BadValue};
 use super::place::Place;
 use super::value::{Image, MountMode};
-use super::{Mount, Profile, Source, Variable};
+use super::{Mount, Profile, Source, Variable, amount};
+use crate::limits::{Limit, Limits};
 
 /// One file, read: what it says itself, and the profiles it begins with.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Wr
         }
         None => None,
     };
+    let limits = top.section("limits")?.map(limits).transpose()?.unwrap_or_default();
     for (name, keys) in NOT_BUILT {
         if let Some(mut section) = top.section(name)? {
             section.not_built(name, keys)?;
@@ -75,13 +77,28 @@ pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Wr
         env,
         mounts,
         network,
+        limits,
     };
     Ok(Written { profile, extends })
 }
 
 /// Sections that belong to the schema but whose work is not built.
-const NOT_BUILT: [(&str, &[&str]); 2] =
-    [("limits", &["memory", "cpus", "pids", "time", "strict"]), ("setup", &["packages", "run"])];
+const NOT_BUILT: [(&str, &[&str]); 1] = [("setup", &["packages", "run"])];
+
+fn limits(mut section: Section<'_>) -> Result<Limits, Error> {
+    let mut limits = Limits::default();
+    for limit in Limit::ALL {
+        let read = |text: &str| amount::amount(limit, text);
+        let amount = match limit {
+            Limit::Memory | Limit::Disk | Limit::Time => section.value(limit.word(), read)?,
+            Limit::Cpus | Limit::Pids | Limit::Files => section.number(limit.word(), read)?,
+        };
+        limits.amounts.extend(amount.map(|amount| (limit, amount)));
+    }
+    limits.strict = section.boolean("strict")?.map(Spanned::into_inner);
+    section.finish()?;
+    Ok(limits)
+}
 
 fn literal_variables<'t>(
     document: &Document<'t>,

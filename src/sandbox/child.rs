@@ -18,27 +18,34 @@ use crate::mount::{Op, Root};
 use crate::{sys, userns};
 
 use super::mounts::Taken;
-use super::{Spec, Stage, classic, fuse, mounts};
+use super::{Spec, Stage, classic, fuse, handles, mounts};
 
 /// What stopped the set-up: stage, index of the operation, reason.
 pub(super) struct Failure(pub(super) Stage, pub(super) u16, pub(super) Errno);
 
-/// Turns this process, fresh from the clone, into the inside of a box. `maps_written` blocks until the launcher
-/// wrote the maps and takes on their root; `launcher` is where a FUSE connection goes; `arguments` is the length of the argument strings to erase.
+/// Turns this process, fresh from the clone, into the inside of a box. `released` blocks until the launcher
+/// has done its part: written the maps of many ids, put it into its cgroup; `launcher` is where a FUSE connection and the user namespace go; `arguments` is the length of the argument strings to erase.
 pub(super) fn set_up(
     spec: &Spec,
-    maps_written: impl FnOnce() -> nix::Result<()>,
+    released: impl FnOnce() -> nix::Result<()>,
     launcher: Option<&UnixStream>,
     arguments: usize,
 ) -> Result<(), Failure> {
     let at = |stage| move |errno| Failure(stage, 0, errno);
     // A launcher that dies half-way takes the half-made box with it.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(at(Stage::Attributes))?;
-    match spec.ids {
-        IdMaps::Single { uid, gid } => userns::write_own_maps(uid, gid),
-        IdMaps::Full { .. } => maps_written(),
+    released()
+        .and_then(|()| match spec.ids {
+            IdMaps::Single { uid, gid } => userns::write_own_maps(uid, gid),
+            IdMaps::Full { .. } => userns::become_root(),
+        })
+        .map_err(at(Stage::Maps))?;
+    if let (true, Some(launcher)) = (spec.bounds.watched, launcher) {
+        handles::user_namespace()
+            .and_then(|namespace| handles::send(launcher, [&namespace]))
+            .map_err(at(Stage::Limits))?;
     }
-    .map_err(at(Stage::Maps))?;
+    spec.bounds.begin().map_err(at(Stage::Limits))?;
     if let Some(confinement) = &spec.confinement {
         confinement.begin().map_err(|(piece, errno)| Failure(Stage::Confinement, piece as u16, errno))?;
     }

@@ -12,7 +12,6 @@
 //! the kernel cuts that when the box's mount namespace goes, however it goes. Until then it holds the box's lock.
 
 use std::ffi::{CStr, CString};
-use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -21,9 +20,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::sys::stat::Mode;
 
+use super::handles;
 use crate::mount::Fuse;
 use crate::sys::{self, process};
 
@@ -52,18 +51,13 @@ pub(super) fn mount(at: &CStr, launcher: &UnixStream) -> nix::Result<()> {
     let options = CString::new(options).map_err(|_| Errno::EINVAL)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
     sys::mount::mount(Some(c"fuse-overlayfs"), at, Some(c"fuse.fuse-overlayfs"), flags, Some(&options))?;
-    // by its own process alone, for this one is no longer to be looked into
-    let namespace = open(c"/proc/self/ns/user", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let numbers = [device.as_raw_fd(), namespace.as_raw_fd()];
-    let control = [ControlMessage::ScmRights(&numbers)];
-    let (socket, flags) = (launcher.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
-    sendmsg::<()>(socket, &[IoSlice::new(b"f")], &control, flags, None).map(drop)
+    handles::send(launcher, [&device, &handles::user_namespace()?])
 }
 
 /// The launcher's part: waits for the connection and starts the server. Nothing is started when the box failed
 /// before; why, it says itself.
 pub(super) fn serve(fuse: &Fuse, child: &UnixStream, lock: &OwnedFd) -> nix::Result<()> {
-    let Some([device, namespace]) = receive(child)? else { return Ok(()) };
+    let Some([device, namespace]) = handles::receive(child)? else { return Ok(()) };
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let log = open(fuse.log.as_c_str(), flags, Mode::from_bits_truncate(0o600))?;
     let arguments = arguments(fuse)?;
@@ -91,21 +85,6 @@ pub(super) fn last_words(fuse: &Fuse) -> String {
     let from = said.len().saturating_sub(ENOUGH);
     let from = (from..said.len()).find(|at| said.is_char_boundary(*at)).unwrap_or(0);
     if said.is_empty() { "it ended without a word".to_owned() } else { said[from..].to_owned() }
-}
-
-fn receive(child: &UnixStream) -> nix::Result<Option<[OwnedFd; 2]>> {
-    let mut byte = [0];
-    let mut space = nix::cmsg_space!([i32; 2]);
-    let mut bytes = [IoSliceMut::new(&mut byte)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(child.as_raw_fd(), &mut bytes, Some(&mut space), flags)?;
-    let mut found = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(numbers) = control {
-            found.extend(numbers.into_iter().map(process::adopt));
-        }
-    }
-    Ok(found.try_into().ok())
 }
 
 fn arguments(fuse: &Fuse) -> nix::Result<Vec<CString>> {

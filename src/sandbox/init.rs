@@ -22,10 +22,13 @@ use super::child::{self, Failure};
 use super::refused::Refused;
 use super::spawn::{self, How, send};
 use super::wire::{self, Incoming, Open, Reply, Request, Step};
-use super::{Confinement, Ends, Spec, Stage};
+use super::{Bounds, Confinement, Ends, Spec, Stage};
 
 /// How long a session that lost its client may take to end after SIGHUP.
 const HANGUP_GRACE: Duration = Duration::from_millis(1000);
+
+/// How long a session whose time is over may take to end after SIGTERM.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A client and its session.
 struct Connection {
@@ -39,6 +42,10 @@ struct Connection {
     job: bool,
     /// When the client has gone: the moment its session is killed.
     ends: Option<Instant>,
+    /// When its time is over, or after that, when it is killed.
+    until: Option<Instant>,
+    /// Its time was over before it ended.
+    late: bool,
 }
 
 struct Init<'a> {
@@ -47,6 +54,7 @@ struct Init<'a> {
     full: bool,
     confinement: Option<&'a Confinement>,
     refused: Option<Refused>,
+    bounds: &'a Bounds,
     shim: OwnedFd,
     connections: Vec<Connection>,
     /// When everything is killed.
@@ -57,7 +65,7 @@ struct Init<'a> {
 
 /// Runs until the last session has ended; never returns.
 pub(super) fn run(ends: Ends, shim: OwnedFd, spec: &Spec) -> ! {
-    let Ends { listener, lock, connection, log } = ends;
+    let Ends { listener, lock, connection, log, .. } = ends;
     match prepare(&listener, &lock, &connection, &shim, log.as_ref()) {
         Ok(signals) => {
             let mut init = Init {
@@ -66,6 +74,7 @@ pub(super) fn run(ends: Ends, shim: OwnedFd, spec: &Spec) -> ! {
                 confinement: spec.confinement.as_ref(),
                 // without it the filters themselves refuse
                 refused: spec.confinement.as_ref().and_then(|_| Refused::new(log).ok()),
+                bounds: &spec.bounds,
                 shim,
                 connections: vec![Connection::new(connection)],
                 stops: None,
@@ -117,7 +126,25 @@ impl Connection {
             terminal: false,
             job: false,
             ends: None,
+            until: None,
+            late: false,
         }
+    }
+}
+
+impl Connection {
+    /// Asks the session to end; kills it when it was asked before.
+    fn out_of_time(&mut self, leader: Pid) {
+        if self.late {
+            return to_job(leader, Signal::SIGKILL);
+        }
+        self.late = true;
+        to_job(leader, Signal::SIGTERM);
+        // Interactive shells end when their terminal hangs up.
+        if self.terminal {
+            to_job(leader, Signal::SIGHUP);
+        }
+        to_job(leader, Signal::SIGCONT);
     }
 }
 
@@ -175,7 +202,8 @@ impl Init<'_> {
     }
 
     fn timeout(&self) -> PollTimeout {
-        let next = self.connections.iter().filter_map(|connection| connection.ends).chain(self.stops).min();
+        let moments = self.connections.iter().flat_map(|connection| [connection.ends, connection.until]);
+        let next = moments.flatten().chain(self.stops).min();
         next.map_or(PollTimeout::NONE, |at| {
             let left = at.saturating_duration_since(Instant::now()).as_millis() + 1;
             PollTimeout::from(u16::try_from(left).unwrap_or(u16::MAX))
@@ -232,7 +260,13 @@ impl Init<'_> {
         let outcome = match <[OwnedFd; 3]>::try_from(std::mem::take(&mut connection.descriptors)) {
             Ok(descriptors) => {
                 let door = self.refused.as_ref().map(|refused| &refused.door);
-                let how = How { shim: &self.shim, full: self.full, confinement: self.confinement, door };
+                let how = How {
+                    shim: &self.shim,
+                    full: self.full,
+                    confinement: self.confinement,
+                    bounds: self.bounds,
+                    door,
+                };
                 let spawned = spawn::spawn(open, &descriptors, &connection.stream, &how);
                 if let Some(refused) = &mut self.refused {
                     refused.admit();
@@ -246,6 +280,7 @@ impl Init<'_> {
                 connection.session = Some(spawned.pid);
                 connection.terminal = spawned.master.is_some();
                 connection.job = open.is_job();
+                connection.until = self.bounds.time.and_then(|time| Instant::now().checked_add(time));
                 let reply = Reply::Started { fingerprint: self.fingerprint };
                 let _ = send_with(&connection.stream, &reply, spawned.master.as_ref());
             }
@@ -309,7 +344,8 @@ impl Init<'_> {
                 continue;
             };
             let connection = self.connections.remove(index);
-            let _ = send(&connection.stream, &Reply::Exited(code));
+            let reply = if connection.late { Reply::OutOfTime } else { Reply::Exited(code) };
+            let _ = send(&connection.stream, &reply);
             // What the session left in its job would keep a terminal or a pipe of the client open.
             let _ = killpg(pid, Signal::SIGHUP);
         }
@@ -328,6 +364,12 @@ impl Init<'_> {
             {
                 to_job(leader, Signal::SIGKILL);
                 connection.ends = Some(now + HANGUP_GRACE);
+            }
+            if connection.until.is_some_and(|at| at <= now)
+                && let Some(leader) = connection.session
+            {
+                connection.out_of_time(leader);
+                connection.until = Some(now + LAST_WORDS);
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::sys::process::{self, Clone};
 use crate::sys::shim;
 use crate::userns::{self, Helpers};
 
-use super::{Error, Spec, child, fuse, init};
+use super::{Cgroup, Error, Spec, child, fuse, handles, init};
 
 /// What the new box takes over from the launcher.
 pub struct Ends {
@@ -26,6 +26,8 @@ pub struct Ends {
     pub connection: UnixStream,
     /// Gets what an untrusted box is refused.
     pub log: Option<Log>,
+    /// The cgroup it is to be born in.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// A started box, seen from outside.
@@ -34,6 +36,8 @@ pub struct Launched {
     pub pid: Pid,
     /// Readable when pid 1 and everything in the box has ended.
     pub pidfd: OwnedFd,
+    /// Its user namespace, when it is watched and its set-up came that far.
+    pub userns: Option<OwnedFd>,
 }
 
 /// Starts a box. Returns when its pid 1 exists; a set-up that fails later is told over the connection.
@@ -54,47 +58,69 @@ pub fn launch(spec: &Spec, ends: Ends, arguments: usize) -> Result<Launched, Err
         IdMaps::Single { .. } => None,
         IdMaps::Full { uids, gids } => Some(Helpers::find(uids, gids)?),
     };
-    let (maps_read, maps_write) = match &helpers {
-        Some(_) => {
+    let (wait_read, wait_write) = match helpers.is_some() || ends.cgroup.is_some() {
+        true => {
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map(|(read, write)| (Some(read), Some(write)))
         }
-        None => Ok((None, None)),
+        false => Ok((None, None)),
     }
     .map_err(Error::Talk)?;
 
-    let (from_child, to_launcher) = match &spec.root {
-        Root::Fuse(_) => UnixStream::pair()
+    let (from_child, to_launcher) = if spec.bounds.watched || matches!(spec.root, Root::Fuse(_)) {
+        UnixStream::pair()
             .map(|(ours, theirs)| (Some(ours), Some(theirs)))
-            .map_err(|error| Error::Talk(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))?,
-        _ => (None, None),
+            .map_err(|error| Error::Talk(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))?
+    } else {
+        (None, None)
     };
 
-    match process::clone_namespaces(flags).map_err(userns::Error::Namespaces)? {
+    let (cloned, placed) = clone(flags, ends.cgroup.as_ref())?;
+    match cloned {
         Clone::Child => {
-            drop((maps_write, from_child));
-            let maps_written = || maps_read.as_ref().map_or(Ok(()), userns::await_maps);
-            if let Err(failure) = child::set_up(spec, maps_written, to_launcher.as_ref(), arguments) {
+            drop((wait_write, from_child));
+            let released = || wait_read.as_ref().map_or(Ok(()), userns::await_end);
+            if let Err(failure) = child::set_up(spec, released, to_launcher.as_ref(), arguments) {
                 child::report(&ends.connection, &failure);
                 process::exit_now(1);
             }
             init::run(ends, shim, spec)
         }
         Clone::Parent(pid, pidfd) => {
-            let Ends { lock, .. } = ends;
-            drop((maps_read, to_launcher));
-            if let Some(helpers) = helpers {
-                if let Err(error) = helpers.write(pid) {
-                    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-                    let _ = nix::sys::wait::waitpid(pid, None);
-                    return Err(error.into());
-                }
-                // Closing tells the child.
-                drop(maps_write);
+            let Ends { lock, cgroup, .. } = ends;
+            drop((wait_read, to_launcher));
+            let placed = match cgroup.filter(|_| !placed) {
+                Some(cgroup) => cgroup.take(pid).map_err(Error::Cgroup),
+                None => Ok(()),
+            };
+            let prepared = placed.and_then(|()| helpers.map_or(Ok(()), |helpers| Ok(helpers.write(pid)?)));
+            if let Err(error) = prepared {
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+                let _ = nix::sys::wait::waitpid(pid, None);
+                return Err(error);
             }
+            // Closing tells the child.
+            drop(wait_write);
+            let userns = match &from_child {
+                Some(child) if spec.bounds.watched => handles::receive(child).map_err(Error::Talk)?,
+                _ => None,
+            };
             if let (Root::Fuse(fuse), Some(child)) = (&spec.root, from_child) {
                 fuse::serve(fuse, &child, &lock).map_err(Error::Serve)?;
             }
-            Ok(Launched { pid, pidfd })
+            Ok(Launched { pid, pidfd, userns: userns.map(|[userns]| userns) })
         }
     }
+}
+
+/// The child, and whether it is in the cgroup already. Where there is no clone3(2), it has to be moved there.
+fn clone(flags: CloneFlags, cgroup: Option<&Cgroup>) -> Result<(Clone, bool), Error> {
+    if let Some(cgroup) = cgroup {
+        let handle = cgroup.handle().map_err(Error::Cgroup)?;
+        match process::clone_into_cgroup(flags, handle) {
+            // older kernels, and filters that can't see its flags
+            Err(Errno::ENOSYS | Errno::EPERM) => {}
+            cloned => return Ok((cloned.map_err(userns::Error::Namespaces)?, true)),
+        }
+    }
+    Ok((process::clone_namespaces(flags).map_err(userns::Error::Namespaces)?, false))
 }

@@ -11,12 +11,15 @@
 //! The child is a copy of the launcher and never runs another program: no helper, no re-exec, nothing parsed.
 //! It walks data made before the clone; a failure is sent as numbers and worded by the launcher.
 
+mod bounds;
 mod calls;
+pub mod cgroup;
 mod child;
 mod classic;
 mod confine;
 mod filter;
 mod fuse;
+mod handles;
 mod init;
 mod launch;
 mod mounts;
@@ -32,6 +35,8 @@ use crate::idmap::IdMaps;
 use crate::mount::{Op, Root};
 use crate::userns;
 
+pub use bounds::{Bounds, some_processors};
+pub use cgroup::Cgroup;
 pub use confine::Confinement;
 pub use launch::{Ends, Launched, launch};
 
@@ -52,6 +57,8 @@ pub struct Spec {
     pub own_network: bool,
     /// What keeps sessions from more than the namespaces do; none for a box of one's own work.
     pub confinement: Option<Confinement>,
+    /// What is limited by pid 1 and in each session.
+    pub bounds: Bounds,
     /// Told to clients that join later; tells whether the box runs what its profile says now.
     pub fingerprint: u64,
 }
@@ -82,6 +89,8 @@ pub enum Stage {
     Init = 7,
     /// Confining the box, and covering what the kernel shows.
     Confinement = 8,
+    /// Putting the box's limits in place.
+    Limits = 9,
 }
 
 /// Why a box could not be started.
@@ -113,6 +122,9 @@ pub enum Error {
     /// The system-call filter could not be made.
     #[error("cannot make the box's system-call filter: {0}")]
     Filter(String),
+    /// The box could not be put into its cgroup.
+    #[error("cannot put the box into its cgroup")]
+    Cgroup(#[source] std::io::Error),
     /// Talking to pid 1 failed.
     #[error("cannot talk to the box's init")]
     Talk(#[source] Errno),
@@ -144,6 +156,7 @@ impl Error {
                 "all it said is in `fuse.log` in the box's folder (`devbox inspect`); `--driver overlay` does without it"
                     .into()
             }
+            Self::Cgroup(_) => "another program may have removed it: try again".into(),
             Self::SetUp { .. } | Self::Serve(_) | Self::Talk(_) => return None,
         })
     }
@@ -167,6 +180,7 @@ impl Error {
             6 => (Stage::Names, "set the box's host name and network".to_owned()),
             7 => (Stage::Init, "become the box's init".to_owned()),
             8 => (Stage::Confinement, format!("confine the box: {}", confine::piece_words(index))),
+            9 => (Stage::Limits, "put the box's limits in place".to_owned()),
             _ => (Stage::Attributes, "set the attributes of the box's init".to_owned()),
         };
         Self::SetUp { what, stage, errno }

@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 
 use crate::sys::{process, tty};
 
-use super::Confinement;
 use super::wire::{Identity, Open, Reply, Step};
+use super::{Bounds, Confinement};
 
 /// A session just started.
 pub(super) struct Spawned {
@@ -27,6 +27,8 @@ pub(super) struct How<'a> {
     pub(super) shim: &'a OwnedFd,
     /// The box has more ids than the caller's.
     pub(super) full: bool,
+    /// What each of them is kept to.
+    pub(super) bounds: &'a Bounds,
     /// What is taken from each of them.
     pub(super) confinement: Option<&'a Confinement>,
     /// Where each leaves what watches its filter.
@@ -108,6 +110,7 @@ fn become_command(
             .chain(open.programs.iter().chain(&open.arguments).map(CString::as_c_str)),
     );
     let envp = process::Strings::new(open.environment.iter().map(CString::as_c_str));
+    how.bounds.seal().map_err(at(Step::Limits))?;
     if let Some(confinement) = how.confinement {
         confinement.seal(&open.identity, how.door).map_err(at(Step::Confinement))?;
     }

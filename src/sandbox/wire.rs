@@ -16,7 +16,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use crate::sys::process;
 
 /// Changes when any frame does.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Longest frame: argument and environment strings are limited to 2 MiB by most kernels (execve(2)).
 const MAX_FRAME: usize = 4 << 20;
 const LENGTH: usize = 4;
@@ -101,6 +101,8 @@ pub enum Reply {
     Exited(u8),
     /// The session's command stopped (Ctrl-Z).
     Stopped,
+    /// The session was ended, for it took longer than the box's limit.
+    OutOfTime,
 }
 
 /// What a session's start was doing when it failed.
@@ -123,11 +125,13 @@ pub enum Step {
     Folder = 6,
     /// Taking its rights and system calls.
     Confinement = 7,
+    /// Setting its limits.
+    Limits = 8,
 }
 
 impl Step {
     fn from_number(number: u8) -> Option<Self> {
-        const ALL: [Step; 8] = [
+        const ALL: [Step; 9] = [
             Step::Request,
             Step::Terminal,
             Step::Identity,
@@ -136,6 +140,7 @@ impl Step {
             Step::Exec,
             Step::Folder,
             Step::Confinement,
+            Step::Limits,
         ];
         ALL.into_iter().find(|step| *step as u8 == number)
     }
@@ -246,6 +251,7 @@ impl Reply {
             }
             Self::Exited(status) => body.extend([4, *status]),
             Self::Stopped => body.push(5),
+            Self::OutOfTime => body.push(6),
         }
         framed(&body)
     }
@@ -265,6 +271,7 @@ impl Reply {
             },
             4 => Self::Exited(rest.byte()?),
             5 => Self::Stopped,
+            6 => Self::OutOfTime,
             _ => return Err(Malformed),
         })
     }
@@ -419,6 +426,7 @@ mod tests {
             Reply::SetUpFailed { stage: 3, index: 7, errno: Errno::EPERM },
             Reply::Exited(255),
             Reply::Stopped,
+            Reply::OutOfTime,
         ] {
             incoming.add(&reply.encode());
             assert_eq!(incoming.reply().unwrap(), Some(reply));

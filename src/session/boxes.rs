@@ -20,7 +20,7 @@ use crate::sandbox::wire::Request;
 use crate::sys::fd;
 use crate::{store, userns};
 
-use super::{Error, at, parts};
+use super::{Error, Limited, at, ended, parts};
 
 /// Longer than any record we write.
 const MAX_RECORD: usize = 16 << 20;
@@ -327,6 +327,28 @@ impl Boxes {
                 fs::remove_file(&path).map_err(at("remove", &path))
             }
             Some(word) => self.mark_started(name, &format!("{word}{ANEW}")),
+        }
+    }
+
+    /// What the box was limited to at its last start.
+    pub fn limited(&self, name: &str) -> Result<Limited, Error> {
+        Ok(ended::limited(&self.folder(name)?))
+    }
+
+    /// `error`, or when the box ended because of a limit, that.
+    pub fn because(&self, name: &str, error: Error) -> Error {
+        let (Error::Lost | Error::Unready(_), Ok(folder)) = (&error, self.folder(name)) else { return error };
+        let began = Instant::now();
+        // What the kernel has ended for its cgroup, who looks after that finds out now: as long as it has the lock.
+        while ended::limited(&folder).cgroup.is_some() && began.elapsed() < Duration::from_secs(2) {
+            if ended::read(&folder).is_some() || matches!(self.try_claim(name), Ok(Some(_)) | Err(_)) {
+                break;
+            }
+            pause(began);
+        }
+        match ended::read(&folder) {
+            Some(held) => Error::Over { name: name.to_owned(), held },
+            None => error,
         }
     }
 

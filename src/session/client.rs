@@ -42,6 +42,8 @@ const HURRY: u16 = 200;
 pub enum Outcome {
     /// The command ran; 0-255 as a shell counts.
     Exited(u8),
+    /// The session took longer than the box's limit and was ended.
+    OutOfTime,
     /// The box, which another client had started, ended before it took the request; start it again.
     Gone,
 }
@@ -146,11 +148,14 @@ pub fn attend(
                     };
                     return Err(Error::Start { name: asked.name.clone(), source });
                 }
-                Reply::Exited(code) => {
+                Reply::Exited(_) | Reply::OutOfTime => {
                     if let Some(relay) = &mut session.relay {
                         relay.drain(patience, &signals);
                     }
-                    return Ok(Outcome::Exited(code));
+                    return Ok(match reply {
+                        Reply::Exited(code) => Outcome::Exited(code),
+                        _ => Outcome::OutOfTime,
+                    });
                 }
                 Reply::Stopped => {
                     drop(raw.take());
@@ -316,6 +321,7 @@ mod tests {
             hostname: c"box".into(),
             own_network: false,
             confinement: None,
+            bounds: sandbox::Bounds::default(),
             fingerprint: 0,
         }
     }

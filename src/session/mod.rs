@@ -7,6 +7,7 @@
 //!            upper  work   the overlay's writable side (drivers `overlay` and `fuse`)
 //!            tree          the whole root (driver `copy`); `tree.new` while it is made
 //!            fuse.log      what fuse-overlayfs said
+//!            limits.json   what it was limited to at its last start, when it was; `ended.json` when it was ended for it
 //!            home          the private home folder
 //!            mounts/       writable sides of `mode = "overlay"` mounts
 //!            root          an empty folder to mount on
@@ -17,14 +18,17 @@
 
 pub mod boxes;
 pub mod client;
+mod ended;
 mod parts;
 mod relay;
 mod replace;
 mod snapshots;
 pub mod start;
 mod terminal;
+pub mod watch;
 
 pub use boxes::{Boxes, Record};
+pub use ended::Limited;
 pub use snapshots::Snapshot;
 
 use std::io;
@@ -32,6 +36,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use crate::limits::{Held, Limit};
 use crate::sandbox::wire::Step;
 use crate::{dirs, sandbox};
 
@@ -151,6 +156,22 @@ pub enum Error {
     /// pid 1 went away in the middle.
     #[error("the box ended while the session ran")]
     Lost,
+    /// The box or the session took more than it is limited to, and was ended.
+    #[error("{}", over_words(.name, .held))]
+    Over {
+        /// The box.
+        name: String,
+        /// The limit.
+        held: Held,
+    },
+    /// A limit could not be put in place.
+    #[error("cannot watch box `{name}`, and so can't limit it")]
+    Watch {
+        /// The box.
+        name: String,
+        /// Why.
+        source: Errno,
+    },
     /// The host's terminal can't be used.
     #[error("cannot use the terminal")]
     Terminal(#[source] Errno),
@@ -196,6 +217,14 @@ impl Error {
                 "it is for another machine, or a script without a `#!` line".into()
             }
             Self::NotExecutable { source: Errno::EACCES, .. } => "it has no execute permission".into(),
+            Self::Over { held: Held { limit, amount, .. }, .. } => {
+                let twice = amount.saturating_mul(2);
+                format!(
+                    "`{}` in [limits] of the profile, or `--limit {limit}={}`, allows twice as much",
+                    limit.line(twice),
+                    limit.shown(twice)
+                )
+            }
             Self::NotConfined(_) => sandbox::ACCEPT_LESS.into(),
             Self::TooLong => {
                 "arguments and variables may take 4 MiB together: pass long lists in a file or on standard input"
@@ -212,11 +241,12 @@ impl Error {
         })
     }
 
-    /// Exit code: 127 not found, 126 not executable, 125 else.
+    /// Exit code: 127 not found, 126 not executable, 124 to 122 for limits, 125 else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotFound(_) => 127,
             Self::NotExecutable { .. } => 126,
+            Self::Over { held, .. } => held.limit.exit_code(),
             _ => 125,
         }
     }
@@ -235,6 +265,7 @@ impl Error {
             Step::Identity => "become the user",
             Step::Filter => "load the owner filter",
             Step::Confinement => return Self::NotConfined(errno),
+            Step::Limits => "set the limits",
         };
         Self::Session { what, source: errno }
     }
@@ -249,6 +280,19 @@ pub struct Asked {
     pub program: String,
     /// The working directory.
     pub folder: String,
+}
+
+fn over_words(name: &str, held: &Held) -> String {
+    let most = held.limit.shown(held.amount);
+    match held.limit {
+        Limit::Time => {
+            format!("out of time: the session in box `{name}` took longer than {most} and was ended")
+        }
+        Limit::Disk => {
+            format!("out of disk: the files of box `{name}` take more than {most}, and it was ended")
+        }
+        _ => format!("out of {}: box `{name}` took more than {most} and was ended", held.limit),
+    }
 }
 
 /// Adds the path and the verb to an input or output error.

@@ -7,9 +7,11 @@ use std::os::unix::net::UnixStream;
 use crate::audit::Log;
 use crate::plan::Plan;
 use crate::sandbox::wire::Open;
-use crate::sandbox::{self, Ends, Launched, Spec};
+use crate::sandbox::{self, Cgroup, Ends, Launched, Spec};
+use crate::sys::process;
 
-use super::{Boxes, Error, client};
+use super::watch::Watch;
+use super::{Boxes, Error, Limited, client, ended};
 
 /// A box that was just started, with its first session asked for.
 pub struct Started {
@@ -21,7 +23,7 @@ pub struct Started {
     pub launched: Launched,
 }
 
-/// Starts the box `name`, whose lock is `lock`, and asks for its first session. `arguments` is the length of the
+/// Starts the box `name`, whose lock is `lock`, with the limits `limited` noted, and asks for its first session. `arguments` is the length of the
 /// caller's own argument strings, which pid 1 erases.
 pub fn start(
     boxes: &Boxes,
@@ -29,19 +31,35 @@ pub fn start(
     lock: OwnedFd,
     spec: &Spec,
     open: Open,
+    limited: &Limited,
+    cgroup: Option<Cgroup>,
     arguments: usize,
 ) -> Result<Started, Error> {
+    let folder = boxes.folder(name)?;
+    ended::begin(&folder, limited)?;
+    let own_lock = spec.bounds.watched.then(|| lock.try_clone()).transpose();
+    let own_lock = own_lock.map_err(super::at("keep", &folder.join("lock")))?;
     let listener = boxes.listen(name)?;
     let (ours, theirs) =
         UnixStream::pair().map_err(super::at("make a connection to", std::path::Path::new(name)))?;
     // The box is none the less safe without it.
     let log = match spec.confinement {
-        Some(_) => Log::open(&boxes.folder(name)?).ok(),
+        Some(_) => Log::open(&folder).ok(),
         None => None,
     };
-    let ends = Ends { listener, lock, connection: theirs, log };
-    let launched = sandbox::launch(spec, ends, arguments)
-        .map_err(|source| Error::Start { name: name.to_owned(), source })?;
+    let ends = Ends { listener, lock, connection: theirs, log, cgroup: cgroup.clone() };
+    let launched = sandbox::launch(spec, ends, arguments).map_err(|source| {
+        cgroup.iter().for_each(Cgroup::remove);
+        Error::Start { name: name.to_owned(), source }
+    })?;
+    if let (Some(userns), Some(lock)) = (&launched.userns, own_lock) {
+        let limits = limited.held.clone();
+        let begun = Watch { folder, limits, cgroup }.begin(launched.pid, &launched.pidfd, userns, &lock);
+        begun.map_err(|source| {
+            let _ = process::kill_by(&launched.pidfd);
+            Error::Watch { name: name.to_owned(), source }
+        })?;
+    }
     let terminals = client::ask(&ours, open)?;
     Ok(Started { connection: ours, terminals, launched })
 }
@@ -50,10 +68,23 @@ pub fn start(
 /// lives. Variables, user, command and folder are each session's own.
 pub fn fingerprint(plan: &Plan) -> u64 {
     let Plan {
-        name, image, platform, ids, driver, isolation, home, project, hostname, mounts, network, ..
+        name,
+        image,
+        platform,
+        ids,
+        driver,
+        isolation,
+        home,
+        project,
+        hostname,
+        mounts,
+        network,
+        limits,
+        ..
     } = plan;
     let mut hasher = DefaultHasher::new();
-    let parts = (name, image, platform, ids, driver, isolation, home, project, hostname, mounts, network);
+    let parts =
+        (name, image, platform, ids, driver, isolation, home, project, hostname, mounts, network, limits);
     format!("{parts:?}").hash(&mut hasher);
     hasher.finish()
 }

@@ -27,6 +27,28 @@ pub fn clone_namespaces(flags: CloneFlags) -> nix::Result<Clone> {
     // SAFETY: no stack and no shared memory: the child runs on a copy of this stack, like fork. The kernel writes
     // the descriptor to pidfd before it returns in the parent.
     let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, &raw mut pidfd, 0_usize, 0_usize) };
+    cloned(result, pidfd)
+}
+
+/// The same into a cgroup, given by its folder: clone3(2) with CLONE_INTO_CGROUP (Linux 5.7).
+pub fn clone_into_cgroup(flags: CloneFlags, cgroup: impl AsFd) -> nix::Result<Clone> {
+    debug_assert_eq!(threads(), 1, "the launcher clones with one thread");
+    /// linux/sched.h; beyond the older call's flags
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut pidfd: RawFd = -1;
+    // SAFETY: clone_args is plain numbers, for which all zeroes are valid.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = flags.bits() as u64 | libc::CLONE_PIDFD as u64 | CLONE_INTO_CGROUP;
+    arguments.pidfd = &raw mut pidfd as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.cgroup = cgroup.as_fd().as_raw_fd() as u64;
+    // SAFETY: as for `clone_namespaces`; the arguments outlive the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
+    cloned(result, pidfd)
+}
+
+fn cloned(result: libc::c_long, pidfd: RawFd) -> nix::Result<Clone> {
     match Errno::result(result)? {
         0 => Ok(Clone::Child),
         pid if pidfd < 0 => {
@@ -41,6 +63,22 @@ pub fn clone_namespaces(flags: CloneFlags) -> nix::Result<Clone> {
             Ok(Clone::Parent(Pid::from_raw(pid as libc::pid_t), pidfd))
         }
     }
+}
+
+/// SIGKILL for the process behind a descriptor (pidfd_send_signal(2)).
+pub fn kill_by(pidfd: impl AsFd) -> nix::Result<()> {
+    let number = pidfd.as_fd().as_raw_fd();
+    // SAFETY: no memory is passed: a null pointer asks for what kill(2) would say of the sender.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            number,
+            libc::SIGKILL,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    Errno::result(result).map(drop)
 }
 
 /// fork(2) from a process with one thread.
@@ -87,6 +125,11 @@ pub fn vfork_into(mut child: impl FnMut() -> i32) -> nix::Result<Pid> {
 /// Does `work` in a process of its own that nobody waits for and that holds nothing of the caller's. For what may
 /// be lost without harm.
 pub fn in_background(work: impl FnOnce()) -> nix::Result<()> {
+    in_background_with([], work)
+}
+
+/// As `in_background`, with copies of `kept` under the same numbers.
+pub fn in_background_with<const N: usize>(kept: [RawFd; N], work: impl FnOnce()) -> nix::Result<()> {
     if let nix::unistd::ForkResult::Child = fork()? {
         let quiet = nix::unistd::setsid().and_then(|_| {
             let flags = nix::fcntl::OFlag::O_RDWR;
@@ -94,7 +137,7 @@ pub fn in_background(work: impl FnOnce()) -> nix::Result<()> {
             (0..3).try_for_each(|number| duplicate_to(&null, number))
         });
         // nothing of the caller's stays open: not its locks, not its pipes
-        if quiet.is_ok() && close_all_but([]).is_ok() {
+        if quiet.is_ok() && close_all_but(kept).is_ok() {
             work();
         }
         exit_now(0);

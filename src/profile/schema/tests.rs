@@ -61,6 +61,13 @@ target = "${project}/x"
 mode = "none"
 
 [limits]
+memory = "4GiB"
+cpus = 1.5
+pids = 1_000
+time = "30m"
+files = 1024
+disk = "10GiB"
+strict = true
 
 [setup]
 "#;
@@ -101,6 +108,18 @@ mode = "none"
                 mount(host("~/x"), "${project}/x", MountMode::Rw, false),
             ],
             network: Some(Network::None),
+            limits: Limits {
+                amounts: [
+                    (Limit::Memory, 4 << 30),
+                    (Limit::Cpus, 1500),
+                    (Limit::Pids, 1000),
+                    (Limit::Time, 1800),
+                    (Limit::Files, 1024),
+                    (Limit::Disk, 10 << 30),
+                ]
+                .into(),
+                strict: Some(true),
+            },
         }
     );
 }
@@ -158,8 +177,6 @@ fn what_is_not_built_is_refused_at_its_line() {
     for (text, place) in [
         ("[network]\nmode = \"private\"", "2:8: network mode `private` is not built yet"),
         ("[network]\nports = [\"80:80\"]", "2:1: `ports` of [network] is not built yet"),
-        ("[limits]\npids = 3\ncpus = 2", "2:1: `pids` of [limits] is not built yet"),
-        ("limits = { strict = true }", "1:12: `strict` of [limits] is not built yet"),
         ("[setup]\nrun = []", "2:1: `run` of [setup] is not built yet"),
     ] {
         let shown = shown(text);
@@ -208,6 +225,13 @@ fn refusals() {
         ),
         ("network = \"none\"", "1:11: `network` wants a table, not a string"),
         ("[limits]\nmemroy = \"1GiB\"", "2:1: unknown key `memroy`"),
+        ("[limits]\nmemory = 4", "2:10: `memory` wants a string, not an integer"),
+        ("[limits]\nmemory = \"4GB\"", "2:10: `4GB` is not a size"),
+        ("[limits]\npids = \"3\"", "2:8: `pids` wants a number, not a string"),
+        ("[limits]\npids = 0x10", "2:8: `0x10` is not a number of processes"),
+        ("[limits]\ncpus = nan", "2:8: `nan` is not a number of processors"),
+        ("limits = { time = \"30\" }", "1:19: `30` is not a time"),
+        ("[limits]\nstrict = 1", "2:10: `strict` wants `true` or `false`, not an integer"),
     ] {
         let shown = shown(text);
         assert!(shown.starts_with(&format!("error: devbox.toml:{place}\n")), "{text}: {shown}");

@@ -1,0 +1,86 @@
+//! Why a box was ended from outside: a word in its folder for the clients of its sessions, and what its limits were.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, at};
+use crate::limits::Held;
+
+/// The limit that the box's last run was ended for.
+const ENDED: &str = "ended.json";
+/// The limits of its last start.
+const LIMITS: &str = "limits.json";
+const LARGEST: u64 = 64 << 10;
+
+/// What is known of a box's limits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limited {
+    /// What held each at the last start.
+    pub held: Vec<Held>,
+    /// Folder of the cgroup it was given.
+    #[serde(default)]
+    pub cgroup: Option<PathBuf>,
+}
+
+/// Leaves word that the box is ended for `held`. Nobody is told when that fails, and the box ends all the same.
+pub(super) fn leave(folder: &Path, held: &Held) {
+    let draft = folder.join("ended.new");
+    let text = serde_json::to_vec(held).unwrap_or_default();
+    let _ = fs::write(&draft, text).and_then(|()| fs::rename(&draft, folder.join(ENDED)));
+}
+
+/// The limit that the box's last run was ended for.
+pub(super) fn read(folder: &Path) -> Option<Held> {
+    serde_json::from_slice(&text(&folder.join(ENDED)).ok()?).ok()
+}
+
+/// Begins anew, with these limits.
+pub(super) fn begin(folder: &Path, limited: &Limited) -> Result<(), Error> {
+    let remove = |name| match fs::remove_file(folder.join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", &folder.join(name))(error)),
+        _ => Ok(()),
+    };
+    let path = folder.join(LIMITS);
+    // there is no word without limits, and most boxes have none
+    if limited.held.is_empty() && !path.exists() {
+        return Ok(());
+    }
+    remove(ENDED)?;
+    if limited.held.is_empty() {
+        return remove(LIMITS);
+    }
+    fs::write(&path, serde_json::to_vec(limited).unwrap_or_default()).map_err(at("write", &path))
+}
+
+/// The limits of the box's last start.
+pub(super) fn limited(folder: &Path) -> Limited {
+    text(&folder.join(LIMITS)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+fn text(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(LARGEST).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Holder, Limit};
+
+    #[test]
+    fn word_is_left_for_one_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Held { limit: Limit::Memory, amount: 64 << 20, by: Holder::Watch };
+        assert_eq!((read(folder.path()), limited(folder.path())), (None, Limited::default()));
+        let limits = Limited { held: vec![held.clone()], cgroup: None };
+        begin(folder.path(), &limits).unwrap();
+        leave(folder.path(), &held);
+        assert_eq!((read(folder.path()), limited(folder.path())), (Some(held), limits));
+        begin(folder.path(), &Limited::default()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
