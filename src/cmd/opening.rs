@@ -13,7 +13,6 @@ use crate::cli::PullPolicy;
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap, IdMaps};
-use crate::limits::Limit;
 use crate::plan::resolve::{Accounts, Ask, ImageDefaults, Program, Resolved, resolve};
 use crate::plan::{Host, Ids, Image, Isolation, Plan, User};
 use crate::probe;
@@ -272,11 +271,7 @@ impl Opening<'_> {
         match outcome.map_err(|error| boxes.because(name, error))? {
             Outcome::Exited(code) => Ok(Some(ExitCode::from(code))),
             Outcome::Gone => Ok(None),
-            Outcome::OutOfTime => {
-                let held = boxes.limited(name)?.held.into_iter().find(|held| held.limit == Limit::Time);
-                let held = held.ok_or(session::Error::Lost)?;
-                Err(session::Error::Over { name: name.clone(), held }.into())
-            }
+            Outcome::OutOfTime => Err(boxes.out_of_time(name)?.into()),
         }
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dirs::{self, Dirs};
 use crate::idmap::{IdMap, IdMaps};
+use crate::limits::Limit;
 use crate::mount::Driver;
 use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
@@ -333,6 +334,15 @@ impl Boxes {
     /// What the box was limited to at its last start.
     pub fn limited(&self, name: &str) -> Result<Limited, Error> {
         Ok(ended::limited(&self.folder(name)?))
+    }
+
+    /// The error of a session that was ended for its time; noted in the audit log.
+    pub fn out_of_time(&self, name: &str) -> Result<Error, Error> {
+        let folder = self.folder(name)?;
+        let held = ended::limited(&folder).held.into_iter().find(|held| held.limit == Limit::Time);
+        let held = held.ok_or(Error::Lost)?;
+        ended::note(&folder, &held);
+        Ok(Error::Over { name: name.to_owned(), held })
     }
 
     /// `error`, or when the box ended because of a limit, that.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, at};
+use crate::audit::{Event, Kind, Log};
 use crate::limits::Held;
 
 /// The limit that the box's last run was ended for.
@@ -30,6 +31,17 @@ pub(super) fn leave(folder: &Path, held: &Held) {
     let draft = folder.join("ended.new");
     let text = serde_json::to_vec(held).unwrap_or_default();
     let _ = fs::write(&draft, text).and_then(|()| fs::rename(&draft, folder.join(ENDED)));
+    note(folder, held);
+}
+
+/// Notes in the box's audit log that it or a session was ended for `held`.
+pub(super) fn note(folder: &Path, held: &Held) {
+    let Held { limit, amount, .. } = *held;
+    let event = Event::refused(Kind::Limit, format!("{limit} {}", limit.shown(amount)), "more was taken")
+        .remedy(format!("`{}` in [limits]", limit.line(amount.saturating_mul(2))));
+    if let Ok(log) = Log::open(folder) {
+        log.note(&event);
+    }
 }
 
 /// The limit that the box's last run was ended for.
@@ -80,6 +92,10 @@ mod tests {
         begin(folder.path(), &limits).unwrap();
         leave(folder.path(), &held);
         assert_eq!((read(folder.path()), limited(folder.path())), (Some(held), limits));
+        let noted = crate::audit::read(folder.path()).unwrap();
+        assert_eq!(noted[0].what, "memory 64MiB");
+        assert_eq!(noted[0].remedy.as_deref(), Some("`memory = \"128MiB\"` in [limits]"));
+        fs::remove_file(folder.path().join("audit.log")).unwrap();
         begin(folder.path(), &Limited::default()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
