@@ -70,6 +70,7 @@ fn every_profile_key_is_documented() {
         "[env-from-host]",
         "[[mounts]]",
         "[network]",
+        "[limits]",
     ] {
         assert!(readme.contains(key), "{key}");
     }

@@ -109,7 +109,8 @@ fn who_fills_the_disk_is_ended() {
         said.fails(122).prints("began").says(&["out of disk", "24MiB", "disk = \"48MiB\""]);
     }
     // hidden from other users' eyes, and in the project of an untrusted box
-    let hidden = "mkdir d; chmod 700 d; cd d; chmod 0 .; while :; do dd if=/dev/zero bs=1M count=4 2>/dev/null; done >../file";
+    let hidden =
+        "mkdir d; cd d; exec >file; chmod 0 .; while :; do dd if=/dev/zero bs=1M count=4 2>/dev/null; done";
     let more =
         ["--isolation", "untrusted", "--name", "other", "--limit", "disk=24MiB", "--limit", "time=60s"];
     test.devbox([&["run"][..], &more, &["--", "sh", "-c", hidden]].concat()).output().fails(122);

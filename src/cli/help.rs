@@ -10,6 +10,7 @@ Start here:
 
 Exit codes:
   N      enter and run end with the command's own code
+  122    the box was ended for its limit of disk, 123 of memory, 124 the session for its time
   125    devbox itself failed; the message says what, why and what to do
   126    the command is there but cannot be executed
   127    the command is not in the box

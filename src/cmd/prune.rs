@@ -8,7 +8,8 @@ use crate::cli::{Format, PruneArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::oci::digest::Digest;
-use crate::probe;
+use crate::probe::{self, System};
+use crate::sandbox::cgroup;
 use crate::session::Boxes;
 use crate::store::{Removed, Store};
 use crate::ui::{Ui, count, size};
@@ -32,6 +33,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PruneArgs) -> Result<ExitCode, Er
     if !args.dry_run {
         let host = probe::host(dirs)?;
         boxes.sweep(|| full_maps(&host));
+        System::this().means().1.iter().for_each(|group| cgroup::sweep(&group.folder));
     }
     let alone = store.alone(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
     let in_use = in_use::of_boxes(&dirs.boxes())?;

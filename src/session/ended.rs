@@ -60,6 +60,12 @@ pub(super) fn begin(folder: &Path, limited: &Limited) -> Result<(), Error> {
     if limited.held.is_empty() && !path.exists() {
         return Ok(());
     }
+    if let Some(cgroup) =
+        self::limited(folder).cgroup.filter(|cgroup| Some(cgroup) != limited.cgroup.as_ref())
+    {
+        // left by a watcher that was killed; the kernel keeps what is in use
+        let _ = fs::remove_dir(cgroup);
+    }
     remove(ENDED)?;
     if limited.held.is_empty() {
         return remove(LIMITS);
