@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["session"],
     &["sandbox"],
     &["rootfs"],
-    &["push", "pull", "fetch", "layout", "store", "probe"],
+    &["push", "pull", "fetch", "layout", "store", "agent", "probe"],
     &["plan", "profile"],
     &["oci", "idmap", "mount", "userns", "cancel", "audit", "limits"],
     &["sys", "dirs"],
