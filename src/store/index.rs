@@ -23,6 +23,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{At, Error};
+use crate::sys::fd;
 
 const HEAD: &str = "devbox-index 1";
 
@@ -114,7 +115,7 @@ pub(super) fn foreign_owners(path: &Path) -> Result<Vec<Owner>, Error> {
 pub(super) type Aside<'a> = dyn FnMut(&[u8], &[u8], &[u8]) + 'a;
 
 /// The same, and how many of the lines have such an owner; `aside` is called with each attribute that is not set on
-/// its inode: the path, its name and its value.
+/// the inode that is there in the end: the path, its name and its value.
 pub(super) fn read(path: &Path, aside: &mut Aside<'_>) -> Result<(Vec<Owner>, u64), Error> {
     let damaged = |why: &str| Error::Damaged { path: path.to_owned(), why: why.to_owned() };
     let file = File::open(path).at("open", path)?;
@@ -124,13 +125,14 @@ pub(super) fn read(path: &Path, aside: &mut Aside<'_>) -> Result<(Vec<Owner>, u6
         return Err(damaged("it does not begin as an index"));
     }
     let mut entries: BTreeMap<Vec<u8>, Line> = BTreeMap::new();
+    let mut attributes: BTreeMap<Vec<u8>, Vec<fd::Xattr>> = BTreeMap::new();
     let (mut count, mut last) = (0, Vec::new());
     for text in lines {
         let text = text.at("read", path)?;
         if let Some(attribute) = text.strip_prefix("x ") {
             let (name, value) = attribute.split_once(' ').ok_or_else(|| damaged("a line is no attribute"))?;
             match (unescape(name), unescape(value)) {
-                (Some(name), Some(value)) => aside(&last, &name, &value),
+                (Some(name), Some(value)) => attributes.entry(last.clone()).or_default().push((name, value)),
                 _ => return Err(damaged("a line is no attribute")),
             }
             continue;
@@ -139,12 +141,20 @@ pub(super) fn read(path: &Path, aside: &mut Aside<'_>) -> Result<(Vec<Owner>, u6
             continue;
         }
         let (line, name) = parse(&text).ok_or_else(|| damaged("a line is not an entry"))?;
+        // a folder that comes again keeps what it had
+        if line.kind != b'd' || entries.get(&name).is_some_and(|before| before.kind != b'd') {
+            attributes.remove(&name);
+        }
         if line.kind != b'd' {
             forget_below(&mut entries, &name);
+            forget_below(&mut attributes, &name);
         }
         count += u64::from((line.uid, line.gid) != (0, 0));
         last.clone_from(&name);
         entries.insert(name, line);
+    }
+    for (path, attributes) in &attributes {
+        attributes.iter().for_each(|(name, value)| aside(path, name, value));
     }
     let foreign = entries.into_iter().filter(|(_, line)| (line.uid, line.gid) != (0, 0));
     let owners = foreign

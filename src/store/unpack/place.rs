@@ -68,7 +68,9 @@ impl<R: Read> Unpack<'_, R> {
         }
         let at = self.folders.make_all(name.parent(), entry.modified)?;
         let last = name.last();
-        let placed = match entry.kind {
+        // nothing of it is in the tree, but the index has a line of it
+        let over_device = self.devices.remove(&(at, last.to_owned()));
+        let mut placed = match entry.kind {
             Kind::File => self.file(at, last, entry)?,
             Kind::Folder => self.folder(at, last, entry)?,
             Kind::Symlink => self.symlink(at, last, entry)?,
@@ -77,6 +79,7 @@ impl<R: Read> Unpack<'_, R> {
             Kind::CharDevice { .. } | Kind::BlockDevice { .. } => self.device(at, last, entry)?,
             Kind::Other(kind) => return Err(Refusal::Unsupported(kind).into()),
         };
+        placed.again |= over_device;
         if entry.kind != Kind::File {
             let path = self.folders.path_of(at, last);
             self.comes_to(&if placed.device { Place::Device(path) } else { Place::At(path) })?;
