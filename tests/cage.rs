@@ -98,6 +98,11 @@ fn what_is_refused_is_named() {
     test.devbox(["logs", "demo-untrusted"]).output().ok().lists(&["mount(2)"]);
     assert_eq!(test.devbox(["logs", "-q"]).output().ok().text().lines().count(), 2);
 
+    test.write("home/.npmrc", "token");
+    let seen = |path: &str| test.devbox(["why", "--path", path]).output().ok().text();
+    assert!(seen("../.npmrc").contains("home/.npmrc: not in the box\n  why: the box has a home of its own"));
+    assert!(seen("devbox.toml").contains("devbox.toml: in the box\n"), "{}", seen("devbox.toml"));
+
     // a box of one's own is not watched
     assert!(!run(&[], "mount -t tmpfs none /mnt; true").ok().stderr.contains("refused"));
     test.devbox(["logs", "nobody"]).output().refused(&["`nobody`"]);

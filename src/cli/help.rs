@@ -67,7 +67,8 @@ What was refused, each thing once, with the reason and with the line of a profil
 
 Examples:
   devbox why
-  devbox why app-untrusted";
+  devbox why app-untrusted
+  devbox why --path ~/.npmrc   whether the box has that file, and what would hand it in";
 
 pub(super) const RM: &str = "\
 A box is its files: what was installed, changed and kept in its private home goes with it. Project folders and \

@@ -289,6 +289,9 @@ pub struct WhyArgs {
     /// The box [default: that of this folder]
     #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
     pub name: Option<String>,
+    /// Whether the box has this path of the host, and why not
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub path: Option<PathBuf>,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

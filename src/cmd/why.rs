@@ -1,14 +1,18 @@
 //! `devbox why`: what was refused in a box, for what reason, and what would allow it.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::audit::{Event, Kind};
-use crate::cli::{Format, WhyArgs};
+use crate::cli::{Format, PlanFlags, WhyArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
+use crate::plan::sight::{Sight, sight};
+use crate::sys::fd;
 use crate::ui::{Ui, age};
 
-use super::{here, logs};
+use super::{Planned, here, logs, planned, reference::Doubt};
 
 /// Refusals of one kind of one thing.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +27,9 @@ struct Refused {
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &WhyArgs) -> Result<ExitCode, Error> {
     let record = here::record(ui, dirs, args.name.as_deref())?;
+    if let Some(path) = &args.path {
+        return tell_of_path(ui, dirs, &record.name, path, args.format);
+    }
     let refused = gather(logs::events(dirs, &record.name)?);
     match args.format {
         Format::Json => ui.json(&refused)?,
@@ -42,6 +49,30 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &WhyArgs) -> Result<ExitCode, Erro
             }
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What box `name` has of a path of this machine.
+fn tell_of_path(ui: &Ui, dirs: &Dirs, name: &str, path: &Path, format: Format) -> Result<ExitCode, Error> {
+    let Planned { plan, host, .. } = planned(ui, dirs, Some(name), PlanFlags::default(), Doubt::Refuse)?;
+    // by its folder, for itself may be missing, or a link
+    let absolute = host.cwd.join(path);
+    let folder = absolute.parent().and_then(|folder| fd::real_path(folder).ok());
+    let place = match (folder, absolute.file_name()) {
+        (Some(folder), Some(last)) => folder.join(last),
+        _ => absolute,
+    };
+    let Sight { is_there, why, remedy } = sight(&plan, &place, &host.home);
+    if format == Format::Json {
+        ui.json(&serde_json::json!({ "path": place, "is-there": is_there, "why": why, "remedy": remedy }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let seen = if is_there { "in the box" } else { "not in the box" };
+    ui.line(&format!("{}: {seen}", place.display()))?;
+    ui.line(&format!("  why: {why}"))?;
+    remedy.map_or(Ok(()), |remedy| {
+        ui.line(&format!("  to allow {}: {remedy}", if is_there { "more" } else { "it" }))
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

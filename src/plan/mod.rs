@@ -13,6 +13,7 @@ mod make;
 mod mounts;
 mod project;
 pub mod resolve;
+pub mod sight;
 pub mod trust;
 mod untrusted;
 
