@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::limits::{Held, Holder, Limit, Limits};
+use crate::limits::{Held, Holder, Limit, Limits, Means};
 use crate::probe::System;
-use crate::sandbox::{Bounds, Cgroup, some_processors};
+use crate::sandbox::{Bounds, Cgroup, scope, some_processors};
 use crate::session::Limited;
 use crate::ui::Ui;
 
@@ -36,7 +36,15 @@ impl From<&Held> for Shown {
 
 /// What would hold each limit if the box were started now.
 pub(super) fn foreseen(limits: &Limits) -> Vec<Held> {
-    if limits.amounts.is_empty() { Vec::new() } else { System::this().means().0.hold(limits) }
+    if limits.amounts.is_empty() {
+        return Vec::new();
+    }
+    let system = System::this();
+    let (mut means, delegated) = system.means();
+    if delegated.is_none() {
+        means.cgroup = system.manager().map(|(_, limits)| limits).unwrap_or_default();
+    }
+    means.hold(limits)
 }
 
 /// Settles how the limits of the box `name`, whose folder is `folder`, are held, and makes its cgroup when that takes one.
@@ -49,10 +57,19 @@ pub(super) fn settle(ui: &Ui, name: &str, folder: &Path, limits: &Limits) -> Res
     if limits.amounts.is_empty() {
         return Ok(Settled { bounds: Bounds::default(), limited: Limited::default(), cgroup: None });
     }
-    let (mut means, delegated) = System::this().means();
+    let system = System::this();
+    let (mut means, mut delegated) = system.means();
     let mut held = means.hold(limits);
+    if let (None, Some((busctl, can))) = (&delegated, system.manager())
+        && wants_one(&Means { cgroup: can, ..means.clone() }.hold(limits))
+    {
+        match scope::enter(&busctl) {
+            Ok(()) => (means, delegated) = system.means(),
+            Err(error) => ui.detail(&format!("systemd gives no cgroup: {error}")),
+        }
+        held = means.hold(limits);
+    }
     let mut cgroup = None;
-    let wants_one = |held: &[Held]| held.iter().any(|held| held.by == Holder::Cgroup);
     if let Some(group) = delegated.filter(|_| wants_one(&held)) {
         match Cgroup::make(&group.folder, &group_name(name, folder), &held) {
             Ok(made) => cgroup = Some(made),
@@ -83,6 +100,10 @@ pub(super) fn settle(ui: &Ui, name: &str, folder: &Path, limits: &Limits) -> Res
     let bounds = bounds(&held, cgroup.is_some());
     let limited = Limited { held, cgroup: cgroup.as_ref().map(|cgroup| cgroup.folder().to_owned()) };
     Ok(Settled { bounds, limited, cgroup })
+}
+
+fn wants_one(held: &[Held]) -> bool {
+    held.iter().any(|held| held.by == Holder::Cgroup)
 }
 
 fn bounds(held: &[Held], cgroup: bool) -> Bounds {

@@ -35,6 +35,34 @@ impl System {
         (means, delegated)
     }
 
+    /// The program that asks the user's systemd for a group of their own, and what that could limit; none where there is no
+    /// systemd of theirs.
+    pub fn manager(&self) -> Option<(PathBuf, Vec<Limit>)> {
+        let group = self.manager_group()?;
+        let limits = self.limits_of(&format!("{group}/cgroup.controllers"));
+        Some((self.program("busctl")?, limits)).filter(|(_, limits)| !limits.is_empty())
+    }
+
+    /// The group of the user's systemd, when it is there and theirs.
+    pub(super) fn manager_group(&self) -> Option<String> {
+        let uid = self.uid;
+        let group = format!("{ROOT}/user.slice/user-{uid}.slice/user@{uid}.service");
+        self.is_writable(&group).then_some(group)
+    }
+
+    fn is_writable(&self, group: &str) -> bool {
+        let mut names = [".", "cgroup.procs", "cgroup.subtree_control"].iter();
+        names.all(|name| access(&self.path(group).join(name), AccessFlags::W_OK).is_ok())
+    }
+
+    /// What the controllers that a file lists can limit.
+    fn limits_of(&self, file: &str) -> Vec<Limit> {
+        let text = self.text(file).unwrap_or_default();
+        let has = |wanted: &str| text.split_whitespace().any(|word| word == wanted);
+        let all = [(Limit::Memory, "memory"), (Limit::Cpus, "cpu"), (Limit::Pids, "pids")];
+        all.into_iter().filter(|(_, name)| has(name)).map(|(limit, _)| limit).collect()
+    }
+
     /// The nearest group, from the caller's own upward, in which one can be made, limited, and entered.
     fn delegated(&self) -> Option<Delegated> {
         self.text(&format!("{ROOT}/cgroup.controllers"))?;
@@ -46,20 +74,13 @@ impl System {
         let own = PathBuf::from(format!("{ROOT}{own}"));
         own.ancestors().take_while(|group| group.starts_with(ROOT)).find_map(|group| {
             let group = group.to_str()?.trim_end_matches('/');
-            let writable = [".", "cgroup.procs", "cgroup.subtree_control"]
-                .iter()
-                .all(|name| access(&self.path(group).join(name), AccessFlags::W_OK).is_ok());
-            let words = |file: &str| self.text(&format!("{group}/{file}")).unwrap_or_default();
-            let (there, enabled) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
             // only a group without processes of its own, and the first of all, can hand its controllers down
-            let can_enable = words("cgroup.procs").is_empty() || group == ROOT;
-            let has = |text: &str, wanted: &str| text.split_whitespace().any(|word| word == wanted);
-            let limits: Vec<Limit> = [(Limit::Memory, "memory"), (Limit::Cpus, "cpu"), (Limit::Pids, "pids")]
-                .into_iter()
-                .filter(|(_, name)| has(&enabled, name) || (can_enable && has(&there, name)))
-                .map(|(limit, _)| limit)
-                .collect();
-            (writable && !limits.is_empty()).then(|| Delegated { folder: self.path(group), limits })
+            let procs = self.text(&format!("{group}/cgroup.procs")).unwrap_or_default();
+            let can_enable = procs.is_empty() || group == ROOT;
+            let file = if can_enable { "cgroup.controllers" } else { "cgroup.subtree_control" };
+            let limits = self.limits_of(&format!("{group}/{file}"));
+            (self.is_writable(group) && !limits.is_empty())
+                .then(|| Delegated { folder: self.path(group), limits })
         })
     }
 

@@ -3,11 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use nix::sys::statfs::{FsType, statfs};
-use nix::unistd::{AccessFlags, access};
-
 use super::{Check, System};
 use crate::dirs::{self, Dirs};
+use crate::limits::Limit;
+use nix::sys::statfs::{FsType, statfs};
 
 /// Less than this is soon filled by images.
 const LITTLE_SPACE: u64 = 2 << 30;
@@ -111,35 +110,37 @@ pub(super) fn runtime(dirs: &Dirs) -> Check {
     }
 }
 
-/// Whether limits can be set: cgroup v2, with a folder that is ours.
+/// Whether boxes can have a cgroup of their own: version 2, with a group that is ours or a systemd that gives one.
 pub(super) fn cgroups(system: &System) -> Check {
     const NAME: &str = "cgroups";
-    const ROOT: &str = "/sys/fs/cgroup";
-    let unified = system.text(&format!("{ROOT}/cgroup.controllers"));
-    let Some(own) = unified.and_then(|_| own_cgroup(&system.text("/proc/self/cgroup")?)) else {
-        let found = "cgroup v2 is not mounted; boxes can't be limited";
+    const WATCHED: &str = "memory of boxes is only watched, and processors are limited as a whole";
+    if system.text("/sys/fs/cgroup/cgroup.controllers").is_none() {
+        let found = format!("version 2 is not mounted: {WATCHED}");
         return Check::warn(NAME, found, "boot with systemd.unified_cgroup_hierarchy=1");
-    };
-    let uid = system.uid;
-    let manager = format!("/user.slice/user-{uid}.slice/user@{uid}.service");
-    for group in [own, manager] {
-        let folder = format!("{ROOT}/{}", group.trim_matches('/'));
-        let writable = [".", "cgroup.procs", "cgroup.subtree_control"]
-            .iter()
-            .all(|name| access(&system.path(&folder).join(name), AccessFlags::W_OK).is_ok());
-        if !writable {
-            continue;
-        }
-        let controllers = system.text(&format!("{folder}/cgroup.controllers")).unwrap_or_default();
-        let has = |name: &str| controllers.split_whitespace().any(|controller| controller == name);
-        let missing: Vec<_> = ["cpu", "memory", "pids"].into_iter().filter(|name| !has(name)).collect();
-        if missing.is_empty() {
-            return Check::pass(NAME, format!("v2, {group} is delegated"));
-        }
-        let found = format!("v2, {group} is delegated without {}", missing.join(", "));
-        return Check::warn(NAME, found, delegate());
     }
-    Check::warn(NAME, "v2, but no group is delegated to you; boxes can't be limited", delegate())
+    let (place, limits) = match (system.means().1, system.manager()) {
+        (Some(group), _) => (format!("boxes get one in {}", group.folder.display()), group.limits),
+        (None, Some((_, limits))) => ("boxes get one from your systemd".to_owned(), limits),
+        (None, None) if system.manager_group().is_some() => {
+            let found = format!("your systemd could give one, but there is no busctl to ask it: {WATCHED}");
+            return Check::warn(
+                NAME,
+                found,
+                "install systemd's busctl, or work in `systemd-run --user --scope $SHELL`",
+            );
+        }
+        (None, None) => {
+            let found = format!("version 2, and no group is yours: {WATCHED}");
+            return Check::warn(NAME, found, delegate());
+        }
+    };
+    let wanted = [Limit::Memory, Limit::Cpus, Limit::Pids];
+    let missing: Vec<_> =
+        wanted.iter().filter(|limit| !limits.contains(limit)).map(|limit| limit.word()).collect();
+    if missing.is_empty() {
+        return Check::pass(NAME, place);
+    }
+    Check::warn(NAME, format!("{place}, without a hold on {}", missing.join(", ")), delegate())
 }
 
 fn delegate() -> &'static str {
@@ -203,16 +204,29 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let system = System::fake(root.path(), 1000);
         assert!(cgroups(&system).found.contains("not mounted"));
+        let make = |group: &Path| {
+            fs::create_dir_all(group).unwrap();
+            for file in ["cgroup.procs", "cgroup.subtree_control"] {
+                fs::write(group.join(file), "").unwrap();
+            }
+        };
         let group = root.path().join("sys/fs/cgroup/box");
-        fs::create_dir_all(&group).unwrap();
         fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        fs::create_dir_all(&group).unwrap();
         fs::write(root.path().join("sys/fs/cgroup/cgroup.controllers"), "cpu memory pids").unwrap();
         fs::write(root.path().join("proc/self/cgroup"), "1:name=x:/y\n0::/box\n").unwrap();
-        assert!(cgroups(&system).found.contains("no group is delegated"));
-        fs::write(group.join("cgroup.procs"), "").unwrap();
-        fs::write(group.join("cgroup.subtree_control"), "").unwrap();
+        assert!(cgroups(&system).found.contains("no group is yours"));
+        let manager = root.path().join("sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service");
+        make(&manager);
+        fs::write(manager.join("cgroup.controllers"), "cpu memory pids").unwrap();
+        assert!(cgroups(&system).found.contains("no busctl"));
+        fs::create_dir(root.path().join("bin")).unwrap();
+        fs::write(root.path().join("bin/busctl"), "").unwrap();
+        fs::set_permissions(root.path().join("bin/busctl"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(cgroups(&system), Check::pass("cgroups", "boxes get one from your systemd"));
+        make(&group);
         fs::write(group.join("cgroup.controllers"), "memory pids").unwrap();
-        assert!(cgroups(&system).found.contains("without cpu"));
+        assert!(cgroups(&system).found.contains("without a hold on cpus"));
         fs::write(group.join("cgroup.controllers"), "cpuset cpu io memory pids").unwrap();
         assert_eq!(cgroups(&system).verdict, Verdict::Pass);
     }

@@ -24,6 +24,7 @@ mod init;
 mod launch;
 mod mounts;
 mod refused;
+pub mod scope;
 mod spawn;
 pub mod wire;
 

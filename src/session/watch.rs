@@ -2,8 +2,8 @@
 //! and the reason left in the box's folder for the clients of its sessions.
 //!
 //! It is a process of ours beside the box, made when the box is started and only where something is to be watched: no
-//! program of the box can see or stop it, and it ends with the box. It has joined the box's user namespace, and no other,
-//! for its rights over the box's processes and files, and holds the box's lock.
+//! program of the box can see or stop it, and it ends with the box. It holds the box's lock. To look at
+//! processes and files it joins the box's user namespace, and no other, for its rights over them.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -54,8 +54,11 @@ impl Watch {
     ) -> nix::Result<()> {
         let kept = [pidfd, userns, lock].map(AsRawFd::as_raw_fd);
         process::in_background_with(kept, || {
-            // a box that can't be watched would have no limit
-            if setns(userns, CloneFlags::CLONE_NEWUSER).is_err() {
+            // A cgroup's own folder may be removed by who has rights outside alone. A box that can't be watched would have no
+            // limit.
+            if self.limits.iter().any(|held| held.by == Holder::Watch)
+                && setns(userns, CloneFlags::CLONE_NEWUSER).is_err()
+            {
                 let _ = process::kill_by(pidfd);
             }
             if !self.stand_by(pid, pidfd)
