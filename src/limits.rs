@@ -246,7 +246,7 @@ mod tests {
         let nothing = Means::default();
         use Holder::{Affinity, Cgroup, Nothing, PidMax, Rlimit, Timer, Watch};
         assert_eq!(holders(&nothing), [Watch, Affinity, Nothing, Timer, Rlimit, Watch]);
-        let pid_max = Means { pid_max: true, ..nothing.clone() };
+        let pid_max = Means { pid_max: true, ..nothing };
         assert_eq!(holders(&pid_max)[2], PidMax);
         let cgroup = Means { cgroup: vec![Limit::Memory, Limit::Cpus, Limit::Pids], ..pid_max };
         assert_eq!(holders(&cgroup), [Cgroup, Cgroup, Cgroup, Timer, Rlimit, Watch]);

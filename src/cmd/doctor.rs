@@ -12,6 +12,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ListArgs) -> Result<ExitCode, Err
         userns: &attempt::user_namespace,
         overlay: &attempt::overlay,
         fuse: &attempt::fuse,
+        landlock: &crate::sandbox::wall::version,
         xattr: &attempt::xattr,
     };
     let checks = probe::checks(&System::this(), dirs, &tries);

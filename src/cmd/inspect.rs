@@ -8,6 +8,8 @@ use super::limits;
 use crate::cli::{Format, InspectArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
+use crate::plan::Isolation;
+use crate::sandbox::wall;
 use crate::session::{Boxes, Record};
 use crate::ui::{Table, Ui, age};
 
@@ -18,6 +20,8 @@ struct Inspected {
     running: bool,
     folder: PathBuf,
     snapshots: Vec<Kept>,
+    /// The version of Landlock that stands as a second wall around an untrusted box.
+    landlock: Option<u32>,
     /// Of the last start.
     limits: Vec<limits::Shown>,
 }
@@ -35,7 +39,10 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
     let snapshots =
         snapshots.into_iter().map(|kept| Kept { name: kept.name, created: kept.created }).collect();
     let limited = boxes.limited(&args.name)?.held;
+    let untrusted = record.isolation == Isolation::Untrusted;
+    let landlock = wall::version().filter(|_| untrusted);
     let found = Inspected {
+        landlock,
         limits: limited.iter().map(limits::Shown::from).collect(),
         running: boxes.is_running(&args.name)?,
         folder: boxes.folder(&args.name)?,
@@ -57,6 +64,11 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
     row("name", record.name);
     row("state", if running { "running" } else { "stopped" }.to_owned());
     row("isolation", record.isolation.to_string());
+    if untrusted {
+        let wall = landlock
+            .map_or("none, this kernel has no Landlock".to_owned(), |version| format!("Landlock {version}"));
+        row("second wall", wall);
+    }
     row("image", record.image.clone());
     row("manifest", record.manifest.map(|digest| digest.to_string()).unwrap_or_default());
     row("layers", record.layers.len().to_string());

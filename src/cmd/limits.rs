@@ -17,7 +17,6 @@ use crate::ui::Ui;
 pub(super) struct Settled {
     pub(super) bounds: Bounds,
     pub(super) limited: Limited,
-    pub(super) cgroup: Option<Cgroup>,
 }
 
 /// A limit as `--format json` prints it.
@@ -55,7 +54,7 @@ pub(super) fn foreseen(limits: &Limits) -> Vec<Held> {
 /// A limit that can't be held exactly, when the limits are strict.
 pub(super) fn settle(ui: &Ui, name: &str, folder: &Path, limits: &Limits) -> Result<Settled, Error> {
     if limits.amounts.is_empty() {
-        return Ok(Settled { bounds: Bounds::default(), limited: Limited::default(), cgroup: None });
+        return Ok(Settled { bounds: Bounds::default(), limited: Limited::default() });
     }
     let system = System::this();
     let (mut means, mut delegated) = system.means();
@@ -98,8 +97,8 @@ pub(super) fn settle(ui: &Ui, name: &str, folder: &Path, limits: &Limits) -> Res
         ui.note(&format!("limits of box `{name}` that the kernel does not hold exactly: {all}"));
     }
     let bounds = bounds(&held, cgroup.is_some());
-    let limited = Limited { held, cgroup: cgroup.as_ref().map(|cgroup| cgroup.folder().to_owned()) };
-    Ok(Settled { bounds, limited, cgroup })
+    let limited = Limited { held, cgroup: cgroup.map(|cgroup| cgroup.folder().to_owned()) };
+    Ok(Settled { bounds, limited })
 }
 
 fn wants_one(held: &[Held]) -> bool {

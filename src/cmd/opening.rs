@@ -227,7 +227,7 @@ impl Opening<'_> {
         for note in &layout.notes {
             self.ui.note(note);
         }
-        let Settled { bounds, limited, cgroup } = limits::settle(self.ui, name, &folder, &self.plan.limits)?;
+        let Settled { bounds, limited } = limits::settle(self.ui, name, &folder, &self.plan.limits)?;
         let spec = Spec {
             ids,
             bounds,
@@ -245,8 +245,7 @@ impl Opening<'_> {
             own_network: self.plan.network == crate::plan::Network::None,
             fingerprint: fingerprint(&self.plan),
         };
-        let started =
-            start(boxes, name, lock, &spec, open.clone(), &limited, cgroup, entry::arguments_length())?;
+        let started = start(boxes, name, lock, &spec, open.clone(), &limited, entry::arguments_length())?;
         let begun = |_| {
             if last != Some(word)
                 && let Err(error) = boxes.mark_started(name, word)

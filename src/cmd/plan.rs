@@ -30,7 +30,8 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: PlanArgs) -> Result<ExitCode, Erro
     let held = limits::foreseen(&plan.limits);
     match args.format {
         Format::Json => {
-            ui.json(&Shown { held: held.iter().map(limits::Shown::from).collect(), plan, reaches, uses })?
+            let held = held.iter().map(limits::Shown::from).collect();
+            ui.json(&Shown { plan, reaches, uses, held })?;
         }
         Format::Table if ui.is_quiet() => ui.line(&plan.name)?,
         Format::Table => {

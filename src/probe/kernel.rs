@@ -85,6 +85,21 @@ pub(super) fn fuse(system: &System, overlay_works: bool, tried: Option<&io::Resu
     }
 }
 
+/// The second wall of untrusted boxes: its version, when it is of use.
+pub(super) fn landlock(version: Option<u32>) -> Check {
+    const NAME: &str = "landlock";
+    match version {
+        Some(version) => {
+            Check::pass(NAME, format!("version {version}, a second wall around untrusted boxes"))
+        }
+        None => Check::warn(
+            NAME,
+            "none of use, so untrusted boxes do without a second wall",
+            "boot Linux 5.19 or later with `landlock` among the kernel's lsm= modules",
+        ),
+    }
+}
+
 /// Which driver new boxes get, and what follows from it.
 pub(super) fn driver(userns: &Check, overlay: &Check, fuse: &Check) -> Check {
     const NAME: &str = "driver";

@@ -68,6 +68,8 @@ pub struct Tries<'a> {
     pub overlay: &'a dyn Fn(&Path) -> io::Result<()>,
     /// Mounts a FUSE on a folder in this one; only asked after `userns` succeeded.
     pub fuse: &'a dyn Fn(&Path) -> io::Result<()>,
+    /// Which version of Landlock there is.
+    pub landlock: &'a dyn Fn() -> Option<u32>,
     /// Sets a user attribute on a file in this folder.
     pub xattr: &'a dyn Fn(&Path) -> io::Result<()>,
 }
@@ -89,5 +91,6 @@ pub fn checks(system: &System, dirs: &Dirs, tries: &Tries<'_>) -> Vec<Check> {
     let tried = in_namespace.then(|| (tries.fuse)(places::nearest(&store_folder)));
     let fuse = kernel::fuse(system, overlay.verdict == Verdict::Pass, tried.as_ref());
     let driver = kernel::driver(&userns, &overlay, &fuse);
-    vec![userns, overlay, fuse, driver, subids, helpers, cgroups, runtime, store, space]
+    let landlock = kernel::landlock((tries.landlock)());
+    vec![userns, overlay, fuse, driver, landlock, subids, helpers, cgroups, runtime, store, space]
 }

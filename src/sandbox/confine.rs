@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
 use super::wire::Identity;
-use super::{Error, filter, refused};
+use super::{Error, filter, refused, wall};
 use crate::sys::confine::{self, Instruction};
 use crate::sys::process;
 
@@ -49,6 +49,8 @@ pub struct Confinement {
     filter: Vec<Instruction>,
     /// The same, asking pid 1 where it would refuse; none before Linux 5.0.
     watched: Option<Vec<Instruction>>,
+    /// The kernel has Landlock.
+    wall: bool,
 }
 
 impl Confinement {
@@ -56,7 +58,7 @@ impl Confinement {
     pub fn new() -> Result<Self, Error> {
         let filter = filter::build().map_err(|error| Error::Filter(error.to_string()))?;
         let watched = confine::can_watch().then(|| filter::watched(&filter));
-        Ok(Self { filter, watched })
+        Ok(Self { filter, watched, wall: wall::version().is_some() })
     }
 
     /// In the new user namespace, while the host's `/proc` is there and this process's own files in it are its own.
@@ -81,13 +83,25 @@ impl Confinement {
         confine::bound_to_nothing().map_err(|errno| (Piece::Rights, errno))
     }
 
+    /// In pid 1, before a session that gets `given` as its standard descriptors: what it will be restricted to besides; none where
+    /// the kernel has nothing of the kind.
+    pub(super) fn wall(&self, given: &[&OwnedFd]) -> nix::Result<Option<OwnedFd>> {
+        self.wall.then(|| wall::build(given)).transpose()
+    }
+
     /// In a session's process, just before it becomes a program. Who watches its filter finds it at `door`.
-    pub(super) fn seal(&self, identity: &Identity, door: Option<&OwnedFd>) -> nix::Result<()> {
+    pub(super) fn seal(
+        &self,
+        identity: &Identity,
+        wall: Option<&OwnedFd>,
+        door: Option<&OwnedFd>,
+    ) -> nix::Result<()> {
         // Whoever asks is the box's own user, but may be a devbox that knows less of this box than pid 1 does.
         if *identity != Identity::Me {
             return Err(Errno::EPERM);
         }
         process::keep_rights(&[])?;
+        wall.map_or(Ok(()), confine::restrict_by)?;
         if let (Some(watched), Some(door)) = (&self.watched, door) {
             match confine::load_watched_filter(watched) {
                 Ok(watcher) => return refused::leave(door.as_fd(), &watcher),

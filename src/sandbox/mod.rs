@@ -26,6 +26,7 @@ mod mounts;
 mod refused;
 pub mod scope;
 mod spawn;
+pub mod wall;
 pub mod wire;
 
 use std::ffi::{CStr, CString};

@@ -49,8 +49,15 @@ pub(super) fn spawn(
         Some(terminal(open).map_err(|errno| (Step::Terminal, errno))?)
     };
     let slave = pair.as_ref().map(|(_, slave)| slave);
+    let given: Vec<&OwnedFd> = (0..)
+        .zip(descriptors)
+        .filter(|(number, _)| open.terminals & 1 << number == 0)
+        .map(|(_, one)| one)
+        .collect();
+    let wall = how.confinement.map_or(Ok(None), |confinement| confinement.wall(&given));
+    let wall = wall.map_err(|errno| (Step::Confinement, errno))?;
     let child = || {
-        let Err((step, errno)) = become_command(open, descriptors, slave, connection, how);
+        let Err((step, errno)) = become_command(open, descriptors, slave, wall.as_ref(), connection, how);
         let _ = send(connection, &Reply::Failed { step, errno });
         126
     };
@@ -84,6 +91,7 @@ fn become_command(
     open: &Open,
     descriptors: &[OwnedFd; 3],
     slave: Option<&OwnedFd>,
+    wall: Option<&OwnedFd>,
     connection: &UnixStream,
     how: &How<'_>,
 ) -> Result<std::convert::Infallible, (Step, Errno)> {
@@ -112,7 +120,7 @@ fn become_command(
     let envp = process::Strings::new(open.environment.iter().map(CString::as_c_str));
     how.bounds.seal().map_err(at(Step::Limits))?;
     if let Some(confinement) = how.confinement {
-        confinement.seal(&open.identity, how.door).map_err(at(Step::Confinement))?;
+        confinement.seal(&open.identity, wall, how.door).map_err(at(Step::Confinement))?;
     }
     Err((Step::Exec, process::execveat(how.shim, &argv, &envp)))
 }

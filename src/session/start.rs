@@ -32,10 +32,10 @@ pub fn start(
     spec: &Spec,
     open: Open,
     limited: &Limited,
-    cgroup: Option<Cgroup>,
     arguments: usize,
 ) -> Result<Started, Error> {
     let folder = boxes.folder(name)?;
+    let cgroup = limited.cgroup.clone().map(Cgroup::at);
     ended::begin(&folder, limited)?;
     let own_lock = spec.bounds.watched.then(|| lock.try_clone()).transpose();
     let own_lock = own_lock.map_err(super::at("keep", &folder.join("lock")))?;

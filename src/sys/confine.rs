@@ -1,6 +1,6 @@
 //! What a process can have taken from it for good: rights, system calls, its caller's keys.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -104,6 +104,26 @@ pub fn refuse(watcher: &OwnedFd, call: &Asked, errno: Errno) {
     let answer = libc::seccomp_notif_resp { id: call.id, val: 0, error: -(errno as i32), flags: 0 };
     // SAFETY: the kernel reads one struct, which outlives the call.
     unsafe { libc::ioctl(watcher.as_raw_fd(), SEND as _, &raw const answer) };
+}
+
+/// The version of Landlock that this kernel has; none when it has none (landlock_create_ruleset(2)).
+pub fn landlock_version() -> Option<u32> {
+    /// linux/landlock.h
+    const LANDLOCK_CREATE_RULESET_VERSION: libc::c_uint = 1;
+    let nothing = std::ptr::null::<libc::c_void>();
+    // SAFETY: with this flag the kernel takes no attributes and gives a number.
+    let version = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0_usize, LANDLOCK_CREATE_RULESET_VERSION)
+    };
+    u32::try_from(version).ok()
+}
+
+/// Restricts this process and all that comes of it to what a ruleset allows, besides what it was restricted to already
+/// (landlock_restrict_self(2)); needs no_new_privs.
+pub fn restrict_by(ruleset: impl AsFd) -> nix::Result<()> {
+    // SAFETY: no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_fd().as_raw_fd(), 0) };
+    Errno::result(result).map(drop)
 }
 
 /// No file is written, and no program of the machine run, when a process of this one's line crashes (core(5)).

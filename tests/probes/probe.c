@@ -522,7 +522,21 @@ static int work(void) {
   return 0;
 }
 
-static const struct { const char *name; int (*probe)(void); } PROBES[] = {
+/* the second wall: what namespaces, mounts and filters leave, and Landlock does not; standard input is to be a file, read-only */
+
+static int second_wall(void) {
+  MUST_BE_REFUSED("mknod of a deletion", mknod("/tmp/probe-deletion", S_IFCHR | 0600, 0));
+  struct stat given;
+  if (fstat(0, &given) || !S_ISREG(given.st_mode)) FAIL("standard input is no file");
+  MUST_BE_REFUSED("writing to what was given for reading", open("/proc/self/fd/0", O_WRONLY | O_CLOEXEC));
+  int again = open("/dev/stdin", O_RDONLY | O_CLOEXEC);
+  if (again < 0) FAIL("what was given can't be read again (%s)", strerror(errno));
+  close(again);
+  return 0;
+}
+
+/* Those that are named are run only when they are asked for: not every kernel has what they look at. */
+static const struct { const char *name; int (*probe)(void); int named; } PROBES[] = {
     {"descriptors", descriptors},
     {"host-files", host_files},
     {"kernel-settings", kernel_settings},
@@ -569,6 +583,7 @@ static const struct { const char *name; int (*probe)(void); } PROBES[] = {
     {"x32", x32},
     {"unknown-calls", unknown_calls},
     {"work", work},
+    {"second-wall", second_wall, 1},
 };
 
 /* Root of the machine itself could do all of it, and harm the machine. */
@@ -588,7 +603,7 @@ int main(int count, char **words) {
   }
   setvbuf(stdout, 0, _IOLBF, 0);
   for (size_t i = 0; i < sizeof PROBES / sizeof *PROBES; i++) {
-    int wanted = count < 2;
+    int wanted = count < 2 && !PROBES[i].named;
     for (int word = 1; word < count; word++) wanted |= !strcmp(words[word], PROBES[i].name);
     if (!wanted) continue;
     why[0] = 0;
