@@ -338,6 +338,66 @@ pub enum Error {
         /// The image's name.
         image: String,
     },
+    /// What a box wrote over its project can't be had.
+    #[error(transparent)]
+    Project(#[from] rootfs::project::Error),
+    /// A box has no project whose changes are kept apart.
+    #[error("box `{name}` keeps nothing apart that it wrote to a project")]
+    NoProject {
+        /// The box.
+        name: String,
+    },
+    /// A flag for untrusted boxes, and the box is none, or has no project.
+    #[error("`{flag}` is for untrusted boxes with a project")]
+    OnlyUntrusted {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// A path of the command line is none of the project.
+    #[error("`{}` is not in the project {}", .path.display(), .project.display())]
+    NotInTheProject {
+        /// The path.
+        path: PathBuf,
+        /// The project.
+        project: PathBuf,
+    },
+    /// `--out` without paths.
+    #[error("`--out {}` does not say what to take", .0.escape_debug())]
+    OutWhat(String),
+    /// The box changed nothing at a path.
+    #[error("box `{name}` changed nothing at `{path}` of the project")]
+    NotChanged {
+        /// The box.
+        name: String,
+        /// The path.
+        path: String,
+    },
+    /// The project was changed where the box changed it, too.
+    #[error(
+        "nothing that box `{name}` wrote was applied: the project was changed meanwhile at {paths} of the same paths"
+    )]
+    ProjectConflicts {
+        /// The box.
+        name: String,
+        /// How many.
+        paths: usize,
+    },
+    /// A path of the project can't be dropped alone.
+    #[error("`{path}` can't be dropped alone: `{above}` as a whole is gone or made anew")]
+    DiscardBelow {
+        /// The path.
+        path: String,
+        /// What hides it.
+        above: String,
+    },
+    /// A box that was to be removed holds what was not applied.
+    #[error("box `{name}` holds what it wrote to {}, which was not applied", .project.display())]
+    NotApplied {
+        /// The box.
+        name: String,
+        /// The project.
+        project: PathBuf,
+    },
     /// A man page can't be written.
     #[error("cannot write {}", .path.display())]
     ManPage {
@@ -437,6 +497,23 @@ impl Error {
             Self::NoImageBelow { .. } => {
                 Some("a box made with `--image REF` or from a profile that names an image can be committed".into())
             }
+            Self::Project(error) => error.hint(),
+            Self::NoProject { .. } => {
+                Some("only untrusted boxes do (`devbox run --untrusted`), from their first start on".into())
+            }
+            Self::OnlyUntrusted { .. } => Some("add `--untrusted`; other boxes write to the project itself".into()),
+            Self::NotInTheProject { .. } => Some(
+                "paths are relative to the current folder when that is in the project, else to the project".into(),
+            ),
+            Self::OutWhat(dir) => Some(format!("`--out {dir}:PATH`, for example `--out dist:target/release/app`")),
+            Self::NotChanged { name, .. } => Some(format!("`devbox diff --no-patch {name}` lists what it changed")),
+            Self::ProjectConflicts { .. } => Some(
+                "leave these out by naming other paths, or take the box's with `devbox apply --force`".into(),
+            ),
+            Self::DiscardBelow { above, .. } => Some(format!("discard `{above}`")),
+            Self::NotApplied { name, .. } => Some(format!(
+                "`devbox diff {name}` shows it, `devbox apply --name {name}` takes it over; `devbox rm -f {name}` drops it"
+            )),
             Self::Archive { .. }
             | Self::NotAPair { .. }
             | Self::BadEpoch(_)

@@ -46,6 +46,7 @@ mod life;
 mod limits;
 mod owners;
 mod packages;
+mod project;
 mod session;
 mod sudo;
 mod syscalls;

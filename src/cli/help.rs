@@ -52,6 +52,9 @@ Examples:
   devbox run rust-env cargo build --release
   devbox run debian --root -- apt-get update
   devbox run --rm --image debian:12 cat /etc/os-release
+  devbox run --untrusted -- npm install
+  devbox run --untrusted --apply -- cargo update
+  devbox run --untrusted --rm --out dist:target/release/app -- cargo build --release
   tar c src | devbox run --rm --image alpine -- sha256sum";
 
 pub(super) const LOGS: &str = "\
@@ -86,13 +89,45 @@ Examples:
   devbox stop --all";
 
 pub(super) const DIFF: &str = "\
-A line a path: A for what is new, C for what is changed, D for what is gone, with the size of files. The private \
-home, project and mounts are no part of it, nor is what devbox itself puts into a box to start it. It may run \
-meanwhile.
+A line a path: A for what is new, C for what is changed, M for another mode alone, D for what is gone, with the size \
+of files. Of an untrusted box what it wrote to the project comes first, by paths relative to it, and the text that \
+differs, as a patch; what it changed in its image follows. What can't be applied unless it is named has the reason \
+beside it. The private home, the project of other boxes and mounts are no part of it, nor is what devbox itself puts \
+into a box to start it. It may run meanwhile. Without BOX it is the untrusted box of this folder, or else its other one.
 
 Examples:
+  devbox diff
+  devbox diff --patch | git apply --stat
   devbox diff rust-env
   devbox diff rust-env --format json";
+
+pub(super) const APPLY: &str = "\
+What the box wrote becomes the project's own: all of it or nothing, also when devbox is killed in the middle. PATHs \
+are relative to the current folder when that is in the project, else to the project, and stand for all below them. \
+Modes, times and links are kept; set-id bits are dropped, FIFOs and devices stay in the box.
+
+What runs code on your side later (git hooks and settings, .envrc, editor folders, devbox.toml, shell start files, CI, ...) \
+and links that lead out of the project are left in the box unless they are named: themselves, or by the folder that \
+makes them so (.git, .vscode).
+
+What the project changed meanwhile, too, is a conflict, and nothing is applied then. Leave such paths out, or take the \
+box's with --force.
+
+Examples:
+  devbox apply
+  devbox apply src Cargo.lock
+  devbox apply .git/config
+  devbox apply --name app-untrusted --force
+  devbox apply --out dist target/release/app";
+
+pub(super) const DISCARD: &str = "\
+The project's own shows in the box again. PATHs are relative to the current folder when that is in the project, else to \
+the project, and stand for all below them. The project itself is not touched.
+
+Examples:
+  devbox discard
+  devbox discard node_modules
+  devbox discard --name app-untrusted";
 
 pub(super) const SNAPSHOT: &str = "\
 What the box changed in its image, its private home and what it wrote into mounts of mode \"overlay\" are kept in the \

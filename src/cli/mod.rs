@@ -79,6 +79,12 @@ pub enum Verb {
     /// Show what a box changed in its image
     #[command(after_long_help = help::DIFF)]
     Diff(DiffArgs),
+    /// Take what an untrusted box wrote to its project over into the project
+    #[command(after_long_help = help::APPLY)]
+    Apply(ApplyArgs),
+    /// Drop what an untrusted box wrote to its project
+    #[command(after_long_help = help::DISCARD)]
+    Discard(DiscardArgs),
     /// Put a box over the newest of its image
     #[command(after_long_help = help::UPDATE)]
     Update(UpdateArgs),
@@ -222,6 +228,9 @@ pub struct RunArgs {
     /// Remove the box when the command ends; nothing it wrote is kept
     #[arg(long)]
     pub rm: bool,
+    /// What becomes of what an untrusted box wrote to the project.
+    #[command(flatten)]
+    pub after: AfterFlags,
     /// When to fetch the image of a box that is made
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     pub pull: PullPolicy,
@@ -236,13 +245,28 @@ pub struct RunArgs {
     pub command: Vec<OsString>,
 }
 
+/// What `run` does with an untrusted box's project when the command has ended.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "What becomes of an untrusted box's project")]
+pub struct AfterFlags {
+    /// Apply what the box wrote to the project, when the command ends with 0
+    #[arg(long)]
+    pub apply: bool,
+    /// Drop what the box wrote to the project, however the command ends; with --apply, what is left of it
+    #[arg(long)]
+    pub discard: bool,
+    /// Copy paths of the project, as the box sees them, into DIR when the command ends with 0; may be given again
+    #[arg(long, value_name = "DIR:PATH[:PATH]...", value_hint = ValueHint::DirPath)]
+    pub out: Vec<String>,
+}
+
 /// Arguments of `rm`.
 #[derive(Debug, Args)]
 pub struct RmArgs {
     /// Boxes to remove
     #[arg(required_unless_present = "all", add = ArgValueCompleter::new(candidates::boxes))]
     pub names: Vec<String>,
-    /// End running boxes first
+    /// End running boxes first, and drop what was not applied, without asking
     #[arg(short, long)]
     pub force: bool,
     /// Remove every box
@@ -300,9 +324,49 @@ pub struct WhyArgs {
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// The box
+    /// The box [default: that of this folder]
     #[arg(value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
-    pub name: String,
+    pub name: Option<String>,
+    /// Print what is changed in the project as a patch, and nothing else
+    #[arg(short, long, conflicts_with_all = ["no_patch", "format"])]
+    pub patch: bool,
+    /// Leave the text out, and list paths alone
+    #[arg(long)]
+    pub no_patch: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Paths of the project, with all below them [default: all that need not be named]
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+    /// The box; it must not run [default: the untrusted one of this folder]
+    #[arg(short, long, value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: Option<String>,
+    /// Also where the project was changed meanwhile
+    #[arg(short, long)]
+    pub force: bool,
+    /// Copy the paths, as the box sees them, into this folder; the project stays as it is
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "paths", conflicts_with = "force")]
+    pub out: Option<PathBuf>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `discard`.
+#[derive(Debug, Args)]
+pub struct DiscardArgs {
+    /// Paths of the project, with all below them [default: all]
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+    /// The box; it must not run [default: the untrusted one of this folder]
+    #[arg(short, long, value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
+    pub name: Option<String>,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

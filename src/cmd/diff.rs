@@ -6,10 +6,13 @@ use std::io::{self, BufReader, BufWriter, Write};
 use serde::{Deserialize, Serialize};
 
 use super::contents::Contents;
+use super::here;
 use crate::cli::{DiffArgs, Format};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
+use crate::plan::Isolation;
 use crate::rootfs::changes::{What, walk};
+use crate::rootfs::project::{self, Project};
 use crate::session::Boxes;
 use crate::ui::{Table, Ui, count, size};
 use crate::userns;
@@ -24,37 +27,86 @@ struct Line {
     size: Option<u64>,
 }
 
+/// A line of the project or of the image.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Either {
+    Project(super::project::Line),
+    Image(Line),
+}
+
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &DiffArgs) -> Result<ExitCode, Error> {
-    let contents = Contents::of(dirs, &Boxes::new(dirs), &args.name)?;
-    let lines = userns::piped(&contents.ids, |out| Ok(write(&contents, out)?), read)?
-        .map_err(|source| Error::Box { path: contents.folder.clone(), source })?;
+    let record = here::record(ui, dirs, args.name.as_deref())?;
+    let boxes = Boxes::new(dirs);
+    let project = match record.isolation {
+        Isolation::Dev => None,
+        Isolation::Untrusted => Project::of(&boxes.folder(&record.name)?)?,
+    };
+    if args.patch {
+        let project = project.ok_or_else(|| Error::NoProject { name: record.name.clone() })?;
+        return patch(ui, &project);
+    }
+    let edits = project.as_ref().map(project::list).transpose()?.unwrap_or_default();
+    let lines = lines(dirs, &boxes, &record.name)?;
     match args.format {
-        Format::Json => ui.json(&lines)?,
-        Format::Table if ui.is_quiet() => lines.iter().try_for_each(|line| ui.line(&line.path))?,
+        Format::Json => {
+            let edits = edits.iter().map(super::project::Line::from).map(Either::Project);
+            ui.json(&edits.chain(lines.into_iter().map(Either::Image)).collect::<Vec<_>>())?;
+        }
+        Format::Table if ui.is_quiet() => {
+            edits.iter().try_for_each(|edit| ui.line(&edit.shown()))?;
+            lines.iter().try_for_each(|line| ui.line(&line.path))?;
+        }
         Format::Table => {
             let mut table = Table::bare();
-            for line in &lines {
-                let letter = match line.what {
-                    What::Added => "A",
-                    What::Deleted => "D",
-                    _ => "C",
-                };
-                let bytes = line.size.map(size).unwrap_or_default();
-                table.row([letter.to_owned(), bytes, line.path.clone()]);
-            }
+            edits.iter().for_each(|edit| super::project::add(&mut table, edit));
             ui.table(&table)?;
-            let of = |what| lines.iter().filter(|line| line.what == what).count();
-            ui.detail(&format!(
-                "{} added, {} changed, {} deleted; {} in {}",
-                of(What::Added),
-                of(What::Changed),
-                of(What::Deleted),
-                size(lines.iter().filter_map(|line| line.size).sum()),
-                count(lines.iter().filter(|line| line.size.is_some()).count(), "file")
-            ));
+            if let Some(project) = project.filter(|_| !edits.is_empty() && !args.no_patch) {
+                patch(ui, &project)?;
+            }
+            list(ui, &lines)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What differs in the text of the project.
+fn patch(ui: &Ui, project: &Project) -> Result<ExitCode, Error> {
+    if let Some(written) = project::patch(project, |text| ui.patch(BufReader::new(text)))? {
+        written?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the box changed in its image.
+fn list(ui: &Ui, lines: &[Line]) -> Result<(), Error> {
+    let mut table = Table::bare();
+    for line in lines {
+        let letter = match line.what {
+            What::Added => "A",
+            What::Deleted => "D",
+            _ => "C",
+        };
+        let bytes = line.size.map(size).unwrap_or_default();
+        table.row([letter.to_owned(), bytes, line.path.clone()]);
+    }
+    ui.table(&table)?;
+    let of = |what| lines.iter().filter(|line| line.what == what).count();
+    ui.detail(&format!(
+        "{} added, {} changed, {} deleted; {} in {}",
+        of(What::Added),
+        of(What::Changed),
+        of(What::Deleted),
+        size(lines.iter().filter_map(|line| line.size).sum()),
+        count(lines.iter().filter(|line| line.size.is_some()).count(), "file")
+    ));
+    Ok(())
+}
+
+fn lines(dirs: &Dirs, boxes: &Boxes, name: &str) -> Result<Vec<Line>, Error> {
+    let contents = Contents::of(dirs, boxes, name)?;
+    Ok(userns::piped(&contents.ids, |out| Ok(write(&contents, out)?), read)?
+        .map_err(|source| Error::Box { path: contents.folder.clone(), source })?)
 }
 
 /// The changes, a line of JSON each: the far end of the pipe is another process of ours.

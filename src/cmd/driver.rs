@@ -9,9 +9,10 @@ use crate::dirs::{self, Dirs};
 use crate::error::Error;
 use crate::idmap::{IdMap, IdMaps};
 use crate::mount;
-use crate::plan::{Driver, Image, Plan};
+use crate::plan::{Driver, Image, Isolation, Plan};
 use crate::probe;
 use crate::rootfs::driver::{copy, upper};
+use crate::rootfs::project;
 use crate::session::{Boxes, Record};
 use crate::store::{self, Store, Usage};
 use crate::ui::size;
@@ -24,6 +25,9 @@ const VARIABLE: &str = "DEVBOX_DRIVER";
 /// What copying takes, measured on a small virtual machine with a busy disk; to be right within a factor of two.
 const BYTES_A_SECOND: u64 = 250 << 20;
 const FILES_A_SECOND: u64 = 12_000;
+
+/// Bytes of a project from which on its copy is announced.
+const WORTH_TELLING: u64 = 16 << 20;
 
 /// What `DEVBOX_DRIVER` says.
 pub(super) fn usual() -> Result<Option<Driver>, Error> {
@@ -188,6 +192,30 @@ impl Opening<'_> {
         // It is in the copy now. What is left of it when this is cut short is never looked at.
         let _ = store::remove_tree(&upper).map(|()| std::fs::create_dir(&upper));
         Ok(())
+    }
+
+    /// The copy of an untrusted box's project, where the kernel's overlay is not to be had.
+    pub(super) fn copy_project(&self, folder: &std::path::Path, record: &Record) -> Result<(), Error> {
+        let Some(project) =
+            self.plan.project.as_deref().filter(|_| self.plan.isolation == Isolation::Untrusted)
+        else {
+            return Ok(());
+        };
+        if !project::wants_copy(folder, project, record.driver) {
+            return Ok(());
+        }
+        let shares = copy::shares(folder, project);
+        let bytes = if shares { 0 } else { Usage::of(project)?.bytes() * 2 };
+        if bytes >= WORTH_TELLING {
+            self.ui.note(&format!(
+                "the project is copied into box `{}`, twice, for the driver `{}` has no overlay: {}",
+                record.name,
+                record.driver,
+                size(bytes)
+            ));
+        }
+        let working = self.ui.working("copying the project", bytes);
+        Ok(project::copy_in(folder, project, &mut |bytes| working.advance(bytes))?)
     }
 
     /// Bytes and files of the image, as far as they are known without a long look.

@@ -2,7 +2,7 @@
 
 use super::accepted;
 use super::opening::Opening;
-use crate::cli::EnterArgs;
+use crate::cli::{AfterFlags, EnterArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::plan::Image;
@@ -17,5 +17,6 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: EnterArgs) -> Result<ExitCode, Err
             plan.name
         ));
     }
-    Opening { ui, dirs, plan, host, pull: args.pull, ask: Ask::Shell, ephemeral: false }.run()
+    let after = AfterFlags::default();
+    Opening { ui, dirs, plan, host, pull: args.pull, ask: Ask::Shell, ephemeral: false, after }.run()
 }

@@ -1,5 +1,6 @@
 //! The verbs, a thin file each: typed arguments in, stages below called, answer printed.
 
+mod apply;
 mod clone;
 mod commit;
 mod completions;
@@ -7,6 +8,7 @@ mod contents;
 mod dedupe;
 mod df;
 mod diff;
+mod discard;
 mod doctor;
 mod driver;
 mod enter;
@@ -29,6 +31,7 @@ mod naming;
 mod opening;
 mod plan;
 mod profiles;
+mod project;
 mod prune;
 mod pull;
 mod push;
@@ -73,6 +76,8 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Rm(args) => rm::run(ui, &dirs()?, &args),
         Verb::Stop(args) => stop::run(ui, &dirs()?, &args),
         Verb::Diff(args) => diff::run(ui, &dirs()?, &args),
+        Verb::Apply(args) => apply::run(ui, &dirs()?, &args),
+        Verb::Discard(args) => discard::run(ui, &dirs()?, &args),
         Verb::Update(args) => update::run(ui, &dirs()?, args),
         Verb::Commit(args) => commit::run(ui, &dirs()?, &args),
         Verb::Snapshot(args) => snapshot::take(ui, &dirs()?, &args),

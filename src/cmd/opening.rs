@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::limits::{self, Settled};
 use super::making::Made;
-use crate::cli::PullPolicy;
+use super::project;
+use crate::cli::{AfterFlags, PullPolicy};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap, IdMaps};
@@ -37,6 +38,8 @@ pub(super) struct Opening<'a> {
     pub(super) pull: PullPolicy,
     /// The box is removed when its session ends.
     pub(super) ephemeral: bool,
+    /// What becomes of what an untrusted box wrote to its project.
+    pub(super) after: AfterFlags,
 }
 
 impl Opening<'_> {
@@ -54,11 +57,18 @@ impl Opening<'_> {
                 shown.escape_debug()
             ));
         }
+        let after = project::After::read(&self.after, &self.plan, &self.host.cwd)?;
         let made = self.make(&boxes)?;
         self.settle_driver(&made.record);
         let began = SystemTime::now();
         let code = self.open(&boxes, made);
         self.tell_refused(began)?;
+        let code = match self.plan.isolation {
+            Isolation::Dev => code,
+            Isolation::Untrusted => {
+                code.and_then(|code| after.carry_out(self.ui, &boxes, &self.plan.name, self.ephemeral, code))
+            }
+        };
         if self.ephemeral {
             // Also after a failure: nobody else knows the box.
             let name = &self.plan.name;
@@ -192,6 +202,7 @@ impl Opening<'_> {
         let word = super::ids::word(&ids);
         let lowers = self.lowers(record)?;
         self.copy_image(boxes, record, &lowers)?;
+        self.copy_project(&folder, record)?;
         let single_id = matches!(ids, IdMaps::Single { .. });
         let anew = fresh || changed.is_some();
         let mut owners = match changed {

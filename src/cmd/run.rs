@@ -19,7 +19,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: RunArgs) -> Result<ExitCode, Error
         plan.name = throw_away_name(&plan.name);
     }
     let ask = if args.command.is_empty() { Ask::Image } else { Ask::Command(args.command) };
-    Opening { ui, dirs, plan, host, pull: args.pull, ask, ephemeral: args.rm }.run()
+    Opening { ui, dirs, plan, host, pull: args.pull, ask, ephemeral: args.rm, after: args.after }.run()
 }
 
 /// `error`, with a word on commands when it is `target` that names nothing: a box can stand on a profile that is gone.

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use super::accepted;
 use super::contents::{self, Contents};
 use super::opening::Opening;
-use crate::cli::{PlanFlags, PullPolicy, UpdateArgs};
+use crate::cli::{AfterFlags, PlanFlags, PullPolicy, UpdateArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::mount::Driver;
@@ -47,7 +47,16 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
         ));
         pull = PullPolicy::Missing;
     }
-    let opening = Opening { ui, dirs, plan, host, ask: Ask::Image, pull, ephemeral: false };
+    let opening = Opening {
+        ui,
+        dirs,
+        plan,
+        host,
+        ask: Ask::Image,
+        pull,
+        ephemeral: false,
+        after: AfterFlags::default(),
+    };
     // Nothing is removed from the store between the look at its layers and the box's record.
     let _hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
     opening.add_image(&store, &mut new)?;

@@ -11,6 +11,7 @@ mod image;
 pub mod lookup;
 mod masks;
 mod mounts;
+pub mod project;
 
 use std::ffi::{CString, NulError};
 use std::io;
@@ -143,6 +144,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// What the box knows of its project can't be noted.
+    #[error(transparent)]
+    Project(#[from] project::Error),
     /// No namespace to copy the image in.
     #[error(transparent)]
     Userns(#[from] userns::Error),
@@ -178,6 +182,7 @@ impl Error {
                 "install the package `fuse-overlayfs`; `--driver overlay` and `--driver copy` do without it"
                     .into(),
             ),
+            Self::Project(error) => error.hint(),
             Self::File { .. } | Self::Nul(_) => None,
         }
     }

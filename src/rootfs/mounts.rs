@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::mount::{Op, Overlay, c_path};
 use crate::plan::{Home, Isolation, Mount, MountMode};
 
+use super::project::{first_seen, is_copied};
 use super::{Error, Layout, Wanted, bind, tmpfs};
 
 pub(super) fn add(wanted: &Wanted<'_>, layout: &mut Layout) -> Result<(), Error> {
@@ -22,7 +23,16 @@ pub(super) fn add(wanted: &Wanted<'_>, layout: &mut Layout) -> Result<(), Error>
         present(project)?;
         layout.ops.push(match wanted.plan.isolation {
             Isolation::Dev => bind(project, project, false)?,
-            Isolation::Untrusted => overlay(wanted, project, project)?,
+            Isolation::Untrusted => {
+                let kept = kept(wanted.folder, project);
+                if is_copied(&kept, wanted.driver) {
+                    bind(&kept.join("upper"), project, false)?
+                } else {
+                    let op = overlay(wanted, project, project)?;
+                    first_seen(&kept, project)?;
+                    op
+                }
+            }
         });
     }
     for mount in &wanted.plan.mounts {
@@ -56,7 +66,7 @@ fn operation(wanted: &Wanted<'_>, mount: &Mount) -> Result<Op, Error> {
             // Untrusted code must not prepare what others build from: its caches are the box's own.
             let folder = match wanted.plan.isolation {
                 Isolation::Dev => source()?.to_owned(),
-                Isolation::Untrusted => kept(wanted, &mount.target).join("upper"),
+                Isolation::Untrusted => kept(wanted.folder, &mount.target).join("upper"),
             };
             make_private(&folder)?;
             bind(&folder, &mount.target, false)?
@@ -66,7 +76,7 @@ fn operation(wanted: &Wanted<'_>, mount: &Mount) -> Result<Op, Error> {
 
 /// Writes are kept in the box, in a folder named after the target so that they are found again.
 fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error> {
-    let folder = kept(wanted, target);
+    let folder = kept(wanted.folder, target);
     let (upper, work) = (folder.join("upper"), folder.join("work"));
     make_private(&upper)?;
     make_private(&work)?;
@@ -87,11 +97,11 @@ fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error>
     Ok(Op::Overlay { overlay, at: c_path(target)? })
 }
 
-/// Where the box keeps what is written at `target`.
-fn kept(wanted: &Wanted<'_>, target: &Path) -> PathBuf {
+/// Where the box in `folder` keeps what is written at `target`.
+pub(super) fn kept(folder: &Path, target: &Path) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     target.hash(&mut hasher);
-    wanted.folder.join("mounts").join(format!("{:016x}", hasher.finish()))
+    folder.join("mounts").join(format!("{:016x}", hasher.finish()))
 }
 
 /// A source that is there. Links in it are followed when it is taken, on the host.

@@ -79,6 +79,14 @@ pub enum Error {
     /// The box's start was not over after a long wait.
     #[error("box `{0}` is being started or ended by another devbox and does not get ready")]
     Busy(String),
+    /// An apply that was cut short can be neither finished nor taken back.
+    #[error("cannot finish what `devbox apply` began with box `{name}`")]
+    HalfApplied {
+        /// The box.
+        name: String,
+        /// Why.
+        source: Box<crate::rootfs::project::Error>,
+    },
     /// The box runs and the verb needs it stopped.
     #[error("box `{0}` is running")]
     Running(String),
@@ -203,6 +211,7 @@ impl Error {
                 format!("choose another name, or `devbox snapshots {name} --remove {snapshot}`")
             }
             Self::Snapshot { .. } => "the box itself is not touched by it; remove the snapshot's folder".into(),
+            Self::HalfApplied { source, .. } => return source.hint(),
             Self::Running(name) => format!("`devbox stop {name}` ends it"),
             Self::Dirs(error) => return error.hint(),
             Self::Start { source, .. } => return source.hint(),

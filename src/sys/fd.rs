@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags};
 use nix::sys::time::TimeSpec;
 use nix::unistd::UnlinkatFlags;
@@ -100,6 +100,36 @@ pub fn renameat(
     name: &[u8],
 ) -> Result<(), Error> {
     nix::fcntl::renameat(from, from_name, dir, name).map_err(|errno| failed("renameat", name, errno))
+}
+
+/// Moves `from_name` in `from` to `name` in `dir`, where nothing is: `EEXIST` when something is.
+pub fn rename_new(
+    from: BorrowedFd<'_>,
+    from_name: &[u8],
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+) -> Result<(), Error> {
+    rename_with(RenameFlags::RENAME_NOREPLACE, from, from_name, dir, name)
+}
+
+/// Lets two things change places, at once: renameat2(2).
+pub fn exchange(
+    from: BorrowedFd<'_>,
+    from_name: &[u8],
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+) -> Result<(), Error> {
+    rename_with(RenameFlags::RENAME_EXCHANGE, from, from_name, dir, name)
+}
+
+fn rename_with(
+    flags: RenameFlags,
+    from: BorrowedFd<'_>,
+    from_name: &[u8],
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+) -> Result<(), Error> {
+    nix::fcntl::renameat2(from, from_name, dir, name, flags).map_err(|errno| failed("renameat2", name, errno))
 }
 
 /// Writes all of `bytes` at the file's position.
@@ -245,6 +275,11 @@ pub(crate) fn fgetxattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Erro
 pub fn mode(fd: BorrowedFd<'_>) -> Result<u32, Error> {
     let found = nix::sys::stat::fstat(fd).map_err(|errno| failed("fstat", b"", errno))?;
     Ok(found.st_mode & 0o7777)
+}
+
+/// What the kernel knows of an open file or folder.
+pub fn stat(fd: BorrowedFd<'_>) -> Result<libc::stat, Error> {
+    nix::sys::stat::fstat(fd).map_err(|errno| failed("fstat", b"", errno))
 }
 
 /// What the kernel knows of `name` in `dir`, of a link itself if it is one.

@@ -171,6 +171,42 @@ impl Ui {
         }
     }
 
+    /// Shows a table beside the data, indented. Silent with `--quiet`.
+    pub fn aside(&self, table: &Table) {
+        if !self.quiet {
+            let text = table.render(|_, _, cell| cell.to_owned());
+            tell(&text.lines().map(|line| format!("  {line}\n")).collect::<String>());
+        }
+    }
+
+    /// Writes a patch of files from outside: as it is, but on a terminal escaped, and colored.
+    pub fn patch(&self, mut text: impl io::BufRead) -> Result<(), Error> {
+        let on_terminal = self.writes_terminal();
+        let mut out = io::stdout().lock();
+        let mut line = Vec::new();
+        // who makes the patch tells why it ends early
+        while text.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            let written = if on_terminal {
+                let shown = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
+                let shown = escape::lines(&shown);
+                let tone = match line.first() {
+                    Some(b'+') => Some(Tone::Good),
+                    Some(b'-') => Some(Tone::Bad),
+                    Some(b'd') => Some(Tone::Strong),
+                    _ => None,
+                };
+                let shown =
+                    tone.map_or_else(|| shown.to_string(), |tone| paint(self.out_color, tone, &shown));
+                out.write_all(format!("{shown}\n").as_bytes())
+            } else {
+                out.write_all(&line)
+            };
+            written.map_err(Error::Output)?;
+            line.clear();
+        }
+        out.flush().map_err(Error::Output)
+    }
+
     /// Says something only the curious want: with `--verbose`.
     pub fn detail(&self, text: &str) {
         if self.verbose && !self.quiet {

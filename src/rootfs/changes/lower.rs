@@ -13,10 +13,10 @@ use crate::sys;
 use crate::sys::fd;
 
 /// Folders of one path, topmost first, each with its layer's place.
-pub(super) type Stack = Vec<(usize, OwnedFd)>;
+pub(in crate::rootfs) type Stack = Vec<(usize, OwnedFd)>;
 
 /// A name in a stack.
-pub(super) enum Found {
+pub(in crate::rootfs) enum Found {
     Nothing,
     Folder(Stack),
     /// Anything else: its layer's place, and the folder it lies in.
@@ -24,13 +24,13 @@ pub(super) enum Found {
 }
 
 impl Found {
-    pub(super) fn is_there(&self) -> bool {
+    pub(in crate::rootfs) fn is_there(&self) -> bool {
         !matches!(self, Self::Nothing)
     }
 }
 
 /// The roots of all layers.
-pub(super) fn roots(lowers: &[Lower]) -> Result<Stack, sys::Error> {
+pub(in crate::rootfs) fn roots(lowers: &[Lower]) -> Result<Stack, sys::Error> {
     let open = |(place, lower): (usize, &Lower)| {
         let opened = std::fs::File::open(&lower.tree);
         let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
@@ -51,7 +51,7 @@ pub(super) fn roots(lowers: &[Lower]) -> Result<Stack, sys::Error> {
 }
 
 /// Looks `name` up.
-pub(super) fn find(stack: &Stack, name: &[u8]) -> Result<Found, sys::Error> {
+pub(in crate::rootfs) fn find(stack: &Stack, name: &[u8]) -> Result<Found, sys::Error> {
     let mut folders = Stack::new();
     for (place, folder) in stack {
         let found = match fd::stat_at(folder.as_fd(), name) {
@@ -78,7 +78,7 @@ pub(super) fn find(stack: &Stack, name: &[u8]) -> Result<Found, sys::Error> {
 }
 
 /// All names to be seen in a stack.
-pub(super) fn names(stack: &Stack) -> Result<Vec<Vec<u8>>, sys::Error> {
+pub(in crate::rootfs) fn names(stack: &Stack) -> Result<Vec<Vec<u8>>, sys::Error> {
     let mut seen: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
     for (_, folder) in stack {
         for name in fd::names(folder.as_fd(), usize::MAX)? {
@@ -92,11 +92,11 @@ pub(super) fn names(stack: &Stack) -> Result<Vec<Vec<u8>>, sys::Error> {
     Ok(seen.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect())
 }
 
-pub(super) fn kind(stat: &libc::stat) -> libc::mode_t {
+pub(in crate::rootfs) fn kind(stat: &libc::stat) -> libc::mode_t {
     stat.st_mode & libc::S_IFMT
 }
 
 /// Whether a folder hides all below it, in the words of overlayfs or of fuse-overlayfs.
-pub(super) fn is_opaque(folder: BorrowedFd<'_>) -> bool {
+pub(in crate::rootfs) fn is_opaque(folder: BorrowedFd<'_>) -> bool {
     upper::is_opaque(folder) || fd::has_xattr(folder, c"user.fuseoverlayfs.opaque", b"y")
 }

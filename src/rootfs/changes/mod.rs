@@ -29,6 +29,7 @@ use crate::sys::fd::Xattr;
 
 pub use forget::{Forgotten, forget};
 pub use layer::{Packing, write_layer};
+pub(super) use lower::{Found, Stack, find, names, roots};
 pub use rebase::{conflicts, drop_copies, take_modes};
 pub use restore::restore;
 pub use walk::walk;
@@ -109,6 +110,10 @@ pub struct Change<'a> {
     pub what: What,
     /// What stands there now; none when it is gone.
     pub entry: Option<&'a Entry<'a>>,
+    /// What the image has there; none for what is new.
+    pub before: Option<libc::stat>,
+    /// Content, or a link's target, is that of the image.
+    pub same_content: bool,
 }
 
 /// What stands at a path of a box.

@@ -104,6 +104,7 @@ struct Pending {
     stat: libc::stat,
     owner: (u32, u32),
     xattrs: Vec<Xattr>,
+    before: Option<libc::stat>,
 }
 
 impl Frame {
@@ -172,8 +173,10 @@ impl Walk<'_, '_, '_, '_> {
         if !below.is_there() {
             return Ok(());
         }
+        let before = stat_of(&below).map_err(|source| self.failed(source))?;
         self.tell_folders()?;
-        self.tell(&Change { path: &self.path.clone(), what: What::Deleted, entry: None })
+        let path = &self.path.clone();
+        self.tell(&Change { path, what: What::Deleted, entry: None, before, same_content: false })
     }
 
     fn folder(&mut self, name: Vec<u8>, stat: libc::stat, below: Found) -> Result<(), Error> {
@@ -201,12 +204,13 @@ impl Walk<'_, '_, '_, '_> {
             (Found::Nothing, _) => (What::Added, is_setup(&all)),
             _ => (What::Changed, false),
         };
+        let before = stat_of(&below).map_err(|source| self.failed(source))?;
         let lowers = if let Found::Folder(stack) = below { stack } else { Stack::new() };
         let mut inner =
             Frame::new(self.files, opened, lowers, whole).map_err(|source| self.failed(source))?;
         inner.path_length = self.path.len();
         inner.kept = (what == What::Kept && !inner.whole).then(|| name.clone());
-        inner.pending = Some(Pending { name, what, stat, owner, xattrs });
+        inner.pending = Some(Pending { name, what, stat, owner, xattrs, before });
         self.frames.push(inner);
         let untold = what == What::Kept && self.same.is_none();
         if untold || made_by_us { Ok(()) } else { self.tell_folders() }
@@ -233,14 +237,14 @@ impl Walk<'_, '_, '_, '_> {
             return Ok(());
         }
         let mut entry = Entry { stat, owner, xattrs: own_xattrs(all), folder, name, content: None };
+        let mut same_content = false;
         if let Some((_, their_folder, found)) = same_kind
             && Some(owner) == image_owner
-            && stat.st_mode == found.st_mode
         {
-            let same = is_same(&entry, their_folder, found).map_err(|source| self.failed(source))?;
+            same_content = is_same(&entry, their_folder, found).map_err(|source| self.failed(source))?;
             // another name of it may be new; a copy has those of the image
             let linked_before = self.files.driver == Driver::Copy && found.st_nlink > 1;
-            if same && (stat.st_nlink == 1 || linked_before) {
+            if same_content && stat.st_mode == found.st_mode && (stat.st_nlink == 1 || linked_before) {
                 return self.copied(folder, name, false);
             }
         }
@@ -258,8 +262,9 @@ impl Walk<'_, '_, '_, '_> {
             }
         }
         self.tell_folders()?;
+        let before = stat_of(below).map_err(|source| self.failed(source))?;
         let what = if below.is_there() { What::Changed } else { What::Added };
-        self.tell(&Change { path: &self.path.clone(), what, entry: Some(&entry) })
+        self.tell(&Change { path: &self.path.clone(), what, entry: Some(&entry), before, same_content })
     }
 
     /// A copy of the image's. In a folder that hides the image's it is not one to be missed.
@@ -316,19 +321,28 @@ impl Walk<'_, '_, '_, '_> {
     /// Tells of the folders on the way that nobody was told of yet.
     fn tell_folders(&mut self) -> Result<(), Error> {
         for at in 1..self.frames.len() {
-            let Some(Pending { name, what, stat, owner, xattrs }) = self.frames[at].pending.take() else {
-                continue;
-            };
+            let Some(pending) = self.frames[at].pending.take() else { continue };
+            let Pending { name, what, stat, owner, xattrs, before } = pending;
             let path = self.path[..self.frames[at].path_length].to_vec();
             let folder = (*self.frames[at - 1].folder).as_fd();
             let entry = Entry { stat, owner, xattrs, folder, name: &name, content: None };
-            (self.take)(&Change { path: &path, what, entry: Some(&entry) }).map_err(Error::Taker)?;
+            let change = Change { path: &path, what, entry: Some(&entry), before, same_content: false };
+            (self.take)(&change).map_err(Error::Taker)?;
         }
         Ok(())
     }
 
     fn tell(&mut self, change: &Change<'_>) -> Result<(), Error> {
         (self.take)(change).map_err(Error::Taker)
+    }
+}
+
+/// What the layers have at a name; of a folder, the topmost one's.
+fn stat_of(found: &Found) -> Result<Option<libc::stat>, sys::Error> {
+    match found {
+        Found::Nothing => Ok(None),
+        Found::Other(.., stat) => Ok(Some(*stat)),
+        Found::Folder(stack) => stack.first().map(|(_, folder)| fd::stat(folder.as_fd())).transpose(),
     }
 }
 

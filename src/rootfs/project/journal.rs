@@ -1,0 +1,544 @@
+//! What an apply decided to do, written down before it is done, so that it is done as a whole or not at all.
+//!
+//! ```text
+//! boxes/NAME/apply/stage     the project, and the folder in it in which things stand ready: nothing is decided
+//!                  journal   the steps: from here on they are carried out, by whoever has the box's lock next
+//!                  undo      the same, when one of them could not be: they are taken back
+//! ```
+//!
+//! Each step can be told from what is there to be done or not, so that both ways may begin anew at any point. What is
+//! taken out of the way stays beside the rest until all is done.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use crate::store;
+use crate::sys::{self, fd};
+use crate::userns;
+
+use super::handles::Tree;
+use super::{Error, Project, WORK, own_ids};
+
+const STAGE: &str = "stage";
+const JOURNAL: &str = "journal";
+const UNDO: &str = "undo";
+/// In the folder in the project.
+pub(super) const NEW: &[u8] = b"new";
+pub(super) const OLD: &[u8] = b"old";
+/// A path takes a hundred bytes or two.
+const MAX: usize = 1 << 30;
+
+/// One thing to be done in the project. What is put there, and what is taken away, bears the step's number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// What stands ready as this inode goes to the path, in place of that one.
+    Place { path: Vec<u8>, ino: u64, over: Option<u64> },
+    /// What stands there goes.
+    Remove { path: Vec<u8>, ino: u64 },
+    /// Another mode.
+    Mode { path: Vec<u8>, mode: u32, before: u32 },
+}
+
+/// All of an apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Journal {
+    pub(super) steps: Vec<Step>,
+    /// Folder of the mount whose upper lets go of what is applied.
+    pub(super) mount: Vec<u8>,
+    /// These paths; none for all it has.
+    pub(super) applied: Option<Vec<Vec<u8>>>,
+}
+
+/// The folders of an apply.
+pub(super) struct Place {
+    pub(super) box_folder: PathBuf,
+    project: PathBuf,
+    stage: PathBuf,
+}
+
+impl Place {
+    /// Makes the folders for an apply, by this name in the project.
+    pub(super) fn make(box_folder: &Path, project: &Path, name: &[u8]) -> Result<Self, Error> {
+        let stage = project.join(OsString::from_vec(name.to_vec()));
+        let place = Self { box_folder: box_folder.to_owned(), project: project.to_owned(), stage };
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::File { what: "make", path, source }
+        };
+        fs::create_dir(place.work()).map_err(failed(&place.work()))?;
+        let text = [project.as_os_str().as_bytes(), b"\0", name].concat();
+        place.write(STAGE, &text)?;
+        use std::os::unix::fs::DirBuilderExt;
+        let make = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path).map_err(failed(path));
+        make(&place.stage)?;
+        make(&place.stage.join(OsString::from_vec(NEW.to_vec())))?;
+        make(&place.stage.join(OsString::from_vec(OLD.to_vec())))?;
+        Ok(place)
+    }
+
+    /// What is noted of one that was cut short; none when it had not begun.
+    fn find(box_folder: &Path) -> Result<Option<Self>, Error> {
+        let path = box_folder.join(WORK).join(STAGE);
+        let text = match fd::read_small(&path, 1 << 16) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|source| Error::File { what: "read", path: path.clone(), source })?,
+        };
+        let at = text.iter().position(|byte| *byte == 0).ok_or(Error::Damaged(path))?;
+        let project = PathBuf::from(OsString::from_vec(text[..at].to_vec()));
+        let stage = project.join(OsString::from_vec(text[at + 1..].to_vec()));
+        Ok(Some(Self { box_folder: box_folder.to_owned(), project, stage }))
+    }
+
+    fn work(&self) -> PathBuf {
+        self.box_folder.join(WORK)
+    }
+
+    pub(super) fn stage(&self) -> Result<OwnedFd, Error> {
+        open(&self.stage)
+    }
+
+    /// A small file, whole or not at all, and on the disk.
+    fn write(&self, name: &str, text: &[u8]) -> Result<(), Error> {
+        let (path, draft) = (self.work().join(name), self.work().join(format!("{name}.new")));
+        let write = || {
+            let mut file = File::create(&draft)?;
+            file.write_all(text)?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(self.work())?.sync_all()
+        };
+        write().map_err(|source| Error::File { what: "write", path: path.clone(), source })
+    }
+
+    /// Decides on the journal and carries it out; what fails is taken back.
+    pub(super) fn carry_out(&self, journal: &Journal) -> Result<(), Error> {
+        self.write(JOURNAL, &journal.encode())?;
+        self.go_on(journal)
+    }
+
+    fn go_on(&self, journal: &Journal) -> Result<(), Error> {
+        let mut trees = Trees::open(&self.project, self.stage()?)?;
+        if let Err(error) = trees.all(&journal.steps) {
+            let (decided, undo) = (self.work().join(JOURNAL), self.work().join(UNDO));
+            fs::rename(&decided, &undo).map_err(|source| Error::File {
+                what: "rename",
+                path: decided,
+                source,
+            })?;
+            trees.back(&journal.steps)?;
+            self.clear()?;
+            return Err(error);
+        }
+        let sync = fd::syncfs(trees.host.root());
+        sync.map_err(|source| Error::Call { what: "sync", path: Vec::new(), source })?;
+        if let Some(project) = Project::of(&self.box_folder)?
+            && project.kept.file_name().is_some_and(|name| name.as_bytes() == journal.mount)
+        {
+            super::apply::let_go(project, journal.applied.as_deref())?;
+        }
+        self.clear()
+    }
+
+    /// Removes the folders: what is decided first, for without it the rest is a leftover.
+    pub(super) fn clear(&self) -> Result<(), Error> {
+        for name in [JOURNAL, UNDO] {
+            match fs::remove_file(self.work().join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::File { what: "remove", path: self.work().join(name), source: error });
+                }
+                _ => {}
+            }
+        }
+        for path in [&self.stage, &self.work()] {
+            store::remove_tree(path).map_err(|error| Error::File {
+                what: "remove",
+                path: path.clone(),
+                source: io::Error::other(error),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Finishes or takes back an apply that was cut short. To be called with the box's lock; next to nothing when there is
+/// none.
+pub fn recover(box_folder: &Path) -> Result<(), Error> {
+    if fs::symlink_metadata(box_folder.join(WORK)).is_err() {
+        return Ok(());
+    }
+    let work = |_| Ok(finish(box_folder)?);
+    Ok(userns::piped(&own_ids(), work, |told| drop(told.read(&mut [0])))?)
+}
+
+fn finish(box_folder: &Path) -> Result<(), Error> {
+    let work = box_folder.join(WORK);
+    let unread = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::File { what: "remove", path, source }
+    };
+    let place = match Place::find(box_folder)? {
+        // without the project there is nothing to be finished
+        Some(place) if place.project.is_dir() => place,
+        _ => return fs::remove_dir_all(&work).map_err(unread(&work)),
+    };
+    let read = |name: &str| match fd::read_small(&work.join(name), MAX) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::File { what: "read", path: work.join(name), source }),
+        Ok(text) => Journal::decode(&text).map(Some).ok_or(Error::Damaged(work.join(name))),
+    };
+    let _lock = lock(&place.project)?;
+    // all is done, or nothing is decided, when even its folder is not there
+    if fs::symlink_metadata(&place.stage).is_err() {
+        return place.clear();
+    }
+    if let Some(journal) = read(JOURNAL)? {
+        return place.go_on(&journal);
+    }
+    if let Some(journal) = read(UNDO)? {
+        Trees::open(&place.project, place.stage()?)?.back(&journal.steps)?;
+    }
+    place.clear()
+}
+
+/// One apply at a time in a project.
+pub(super) fn lock(project: &Path) -> Result<File, Error> {
+    let failed = |source| Error::File { what: "lock", path: project.to_owned(), source };
+    let file = File::open(project).map_err(failed)?;
+    file.lock().map_err(failed)?;
+    Ok(file)
+}
+
+pub(super) fn open(path: &Path) -> Result<OwnedFd, Error> {
+    let opened =
+        File::open(path).map_err(|source| Error::File { what: "open", path: path.to_owned(), source });
+    opened.map(OwnedFd::from)
+}
+
+/// What steps are done on.
+struct Trees {
+    host: Tree,
+    new: OwnedFd,
+    old: OwnedFd,
+}
+
+impl Trees {
+    fn open(project: &Path, stage: OwnedFd) -> Result<Self, Error> {
+        let below = |name: &[u8]| {
+            let opened = fd::open_folder(stage.as_fd(), name);
+            opened.map_err(|source| Error::Call { what: "open", path: name.to_vec(), source })
+        };
+        Ok(Self { host: Tree::new(open(project)?), new: below(NEW)?, old: below(OLD)? })
+    }
+
+    fn all(&mut self, steps: &[Step]) -> Result<(), Error> {
+        for (number, step) in steps.iter().enumerate() {
+            self.host.moved_by(step);
+            let done = self.step(&number.to_string().into_bytes(), step);
+            done.map_err(|source| Error::Call { what: "change", path: step.path().to_vec(), source })?;
+        }
+        Ok(())
+    }
+
+    /// As far as the steps are done, the last first.
+    fn back(&mut self, steps: &[Step]) -> Result<(), Error> {
+        for (number, step) in steps.iter().enumerate().rev() {
+            self.host.moved_by(step);
+            let done = self.undo(&number.to_string().into_bytes(), step);
+            done.map_err(|source| Error::Call { what: "put back", path: step.path().to_vec(), source })?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, number: &[u8], step: &Step) -> Result<(), sys::Error> {
+        let Self { host, new, old } = self;
+        let (new, old) = (new.as_fd(), old.as_fd());
+        match step {
+            Step::Place { path, ino, over } => {
+                if ino_at(new, number)? != Some(*ino) {
+                    return Ok(());
+                }
+                let (folder, name) = host.parent(path)?;
+                let there = ino_at(folder, name)?;
+                if there.is_some() && there != *over {
+                    return Err(sys::Error {
+                        call: "renameat2",
+                        args: "it was changed just now".into(),
+                        errno: Errno::EBUSY,
+                    });
+                }
+                if there.is_none() {
+                    return match fd::rename_new(new, number, folder, name) {
+                        Err(error) if is_unknown(&error) => fd::renameat(new, number, folder, name),
+                        renamed => renamed,
+                    };
+                }
+                match fd::exchange(new, number, folder, name) {
+                    // in two steps where the file system knows no other way
+                    Err(error) if is_unknown(&error) => {
+                        fd::renameat(folder, name, old, number)?;
+                        fd::renameat(new, number, folder, name)
+                    }
+                    exchanged => exchanged,
+                }
+            }
+            Step::Remove { path, ino } => {
+                let (folder, name) = host.parent(path)?;
+                match ino_at(folder, name)? {
+                    Some(there) if there == *ino => fd::renameat(folder, name, old, number),
+                    _ => Ok(()),
+                }
+            }
+            Step::Mode { path, mode, .. } => set_mode(host, path, *mode),
+        }
+    }
+
+    fn undo(&mut self, number: &[u8], step: &Step) -> Result<(), sys::Error> {
+        let Self { host, new, old } = self;
+        let (new, old) = (new.as_fd(), old.as_fd());
+        match step {
+            Step::Place { path, ino, .. } => {
+                let (ready, aside) = (ino_at(new, number)?, ino_at(old, number)?.is_some());
+                let (folder, name) = host.parent(path)?;
+                let there = ino_at(folder, name)?;
+                match there {
+                    _ if ready == Some(*ino) && aside && there.is_none() => {
+                        fd::renameat(old, number, folder, name)
+                    }
+                    _ if ready == Some(*ino) => Ok(()),
+                    // the host was faster to change it again
+                    Some(there) if there != *ino => Ok(()),
+                    None => Ok(()),
+                    Some(_) if ready.is_some() => fd::exchange(new, number, folder, name),
+                    Some(_) => {
+                        fd::renameat(folder, name, new, number)?;
+                        if aside { fd::renameat(old, number, folder, name) } else { Ok(()) }
+                    }
+                }
+            }
+            Step::Remove { path, .. } => {
+                if ino_at(old, number)?.is_none() {
+                    return Ok(());
+                }
+                let (folder, name) = host.parent(path)?;
+                match ino_at(folder, name)? {
+                    None => fd::renameat(old, number, folder, name),
+                    Some(_) => Ok(()),
+                }
+            }
+            Step::Mode { path, before, .. } => set_mode(host, path, *before),
+        }
+    }
+}
+
+impl Tree {
+    /// A step on a path may put something else where a folder was.
+    fn moved_by(&mut self, step: &Step) {
+        if !matches!(step, Step::Mode { .. }) && self.is_below(step.path()) {
+            self.moved();
+        }
+    }
+}
+
+fn is_unknown(error: &sys::Error) -> bool {
+    matches!(error.errno, Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP)
+}
+
+fn ino_at(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Option<u64>, sys::Error> {
+    match fd::stat_at(folder, name) {
+        Err(error) if error.errno == Errno::ENOENT => Ok(None),
+        found => Ok(Some(found?.st_ino)),
+    }
+}
+
+fn set_mode(host: &mut Tree, path: &[u8], mode: u32) -> Result<(), sys::Error> {
+    let (folder, name) = host.parent(path)?;
+    let handle = fd::openat(folder, name, OFlag::O_PATH, 0)?;
+    fd::chmod_handle(handle.as_fd(), mode)
+}
+
+impl Step {
+    fn path(&self) -> &[u8] {
+        match self {
+            Self::Place { path, .. } | Self::Remove { path, .. } | Self::Mode { path, .. } => path,
+        }
+    }
+}
+
+impl Journal {
+    /// Fields with a NUL after each, four to a step.
+    fn encode(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        let mut line = |kind: &str, path: &[u8], one: u64, other: u64| {
+            text.extend_from_slice(format!("{kind}\0{one}\0{other}\0").as_bytes());
+            text.extend_from_slice(path);
+            text.push(0);
+        };
+        line("mount", &self.mount, 0, 0);
+        for step in &self.steps {
+            match step {
+                Step::Place { path, ino, over } => line("place", path, *ino, over.unwrap_or(0)),
+                Step::Remove { path, ino } => line("remove", path, *ino, 0),
+                Step::Mode { path, mode, before } => line("mode", path, (*mode).into(), (*before).into()),
+            }
+        }
+        match &self.applied {
+            None => line("all", b"", 0, 0),
+            Some(paths) => paths.iter().for_each(|path| line("applied", path, 0, 0)),
+        }
+        text
+    }
+
+    fn decode(text: &[u8]) -> Option<Self> {
+        let mut journal = Self { steps: Vec::new(), mount: Vec::new(), applied: Some(Vec::new()) };
+        let mut fields = text.strip_suffix(b"\0")?.split(|byte| *byte == 0);
+        let number = |field: &[u8]| str::from_utf8(field).ok()?.parse::<u64>().ok();
+        while let Some(kind) = fields.next() {
+            let (one, other) = (number(fields.next()?)?, number(fields.next()?)?);
+            let path = fields.next()?.to_vec();
+            match kind {
+                b"mount" => journal.mount = path,
+                b"place" => {
+                    journal.steps.push(Step::Place {
+                        path,
+                        ino: one,
+                        over: Some(other).filter(|ino| *ino != 0),
+                    });
+                }
+                b"remove" => journal.steps.push(Step::Remove { path, ino: one }),
+                b"mode" => {
+                    let (mode, before) = (u32::try_from(one).ok()?, u32::try_from(other).ok()?);
+                    journal.steps.push(Step::Mode { path, mode, before });
+                }
+                b"all" => journal.applied = None,
+                b"applied" => journal.applied.as_mut()?.push(path),
+                _ => return None,
+            }
+        }
+        Some(journal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        let place = |over| Step::Place { path: b"a\nb/c \xff".to_vec(), ino: 7, over };
+        let journal = Journal {
+            steps: vec![
+                place(None),
+                place(Some(9)),
+                Step::Remove { path: b"x".to_vec(), ino: 3 },
+                Step::Mode { path: b"y".to_vec(), mode: 0o755, before: 0o644 },
+            ],
+            mount: b"00ff".to_vec(),
+            applied: Some(vec![b"a\nb".to_vec(), b"x".to_vec()]),
+        };
+        assert_eq!(Journal::decode(&journal.encode()), Some(journal.clone()));
+        let all = Journal { applied: None, ..journal };
+        assert_eq!(Journal::decode(&all.encode()), Some(all.clone()));
+        assert_eq!(Journal::decode(&all.encode()[..20]), None);
+    }
+
+    /// A project, and an apply in it that is decided: every kind of step.
+    fn decided(root: &Path) -> (Place, Journal) {
+        let (project, box_folder) = (root.join("project"), root.join("box"));
+        fs::create_dir_all(project.join("dir/deep")).unwrap();
+        fs::create_dir_all(box_folder.join("mounts")).unwrap();
+        for name in ["changed", "gone", "dir/deep/file", "mode", "was-file"] {
+            fs::write(project.join(name), "old").unwrap();
+        }
+        let place = Place::make(&box_folder, &project, b".devbox-apply-1").unwrap();
+        let new = project.join(".devbox-apply-1/new");
+        let ino = |path: PathBuf| std::os::unix::fs::MetadataExt::ino(&fs::symlink_metadata(path).unwrap());
+        let mut steps = Vec::new();
+        for (number, (path, folder)) in
+            [("added", false), ("changed", false), ("dir", false), ("was-file", true)].into_iter().enumerate()
+        {
+            let made = new.join(number.to_string());
+            if folder {
+                fs::create_dir(&made).unwrap();
+                fs::write(made.join("in"), "new").unwrap();
+            } else {
+                fs::write(&made, "new").unwrap();
+            }
+            let over = project.join(path).exists().then(|| ino(project.join(path)));
+            steps.push(Step::Place { path: path.into(), ino: ino(made), over });
+        }
+        steps.push(Step::Remove { path: b"gone".to_vec(), ino: ino(project.join("gone")) });
+        steps.push(Step::Mode { path: b"mode".to_vec(), mode: 0o600, before: 0o644 });
+        let journal = Journal { steps, mount: b"none".to_vec(), applied: None };
+        place.write(JOURNAL, &journal.encode()).unwrap();
+        (place, journal)
+    }
+
+    fn listed(root: &Path) -> String {
+        store::listing::tree(&root.join("project"))
+    }
+
+    #[test]
+    fn cut_short_anywhere_it_is_finished_or_taken_back() {
+        let root = tempfile::tempdir().unwrap();
+        let (place, journal) = decided(root.path());
+        fs::rename(place.work().join(JOURNAL), place.work().join("aside")).unwrap();
+        finish(&place.box_folder).unwrap();
+        let before = listed(root.path());
+        assert!(!place.work().exists() && before.contains("gone") && !before.contains("added"), "{before}");
+        let mut after = None;
+        for (undo, twice) in [(false, false), (false, true), (true, false), (true, true)] {
+            for cut in 0..=journal.steps.len() {
+                let root = tempfile::tempdir().unwrap();
+                let (place, journal) = decided(root.path());
+                let mut trees = Trees::open(&place.project, place.stage().unwrap()).unwrap();
+                trees.all(&journal.steps[..cut]).unwrap();
+                if undo {
+                    fs::rename(place.work().join(JOURNAL), place.work().join(UNDO)).unwrap();
+                }
+                if twice && undo {
+                    trees.back(&journal.steps).unwrap();
+                } else if twice {
+                    trees.all(&journal.steps[..cut]).unwrap();
+                }
+                finish(&place.box_folder).unwrap();
+                assert!(!place.work().exists());
+                let found = listed(root.path());
+                if undo {
+                    assert_eq!(found, before, "undone after {cut}");
+                } else {
+                    assert_eq!(&found, after.get_or_insert(found.clone()), "done after {cut}");
+                    assert!(
+                        found.contains("added new")
+                            && found.contains("was-file/in new")
+                            && !found.contains("gone")
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_host_changes_just_then_is_not_lost() {
+        let root = tempfile::tempdir().unwrap();
+        let (place, journal) = decided(root.path());
+        let before = listed(root.path());
+        // another file, under the same name
+        let path = place.project.join("was-file");
+        fs::write(place.project.join("other"), "old").unwrap();
+        fs::rename(place.project.join("other"), &path).unwrap();
+        place.carry_out(&journal).unwrap_err();
+        assert!(!place.work().exists());
+        let after = listed(root.path());
+        let kept = |text: &str| {
+            text.lines().filter(|line| !line.contains(".devbox")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&after), kept(&before));
+    }
+}
