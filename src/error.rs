@@ -353,6 +353,12 @@ pub enum Error {
         /// The flag.
         flag: &'static str,
     },
+    /// A fork of an earlier run holds what was not applied.
+    #[error("box `{name}`, a fork of an earlier run, holds what it wrote to the project")]
+    ForkThere {
+        /// The box.
+        name: String,
+    },
     /// A path of the command line is none of the project.
     #[error("`{}` is not in the project {}", .path.display(), .project.display())]
     NotInTheProject {
@@ -502,6 +508,9 @@ impl Error {
                 Some("only untrusted boxes do (`devbox run --untrusted`), from their first start on".into())
             }
             Self::OnlyUntrusted { .. } => Some("add `--untrusted`; other boxes write to the project itself".into()),
+            Self::ForkThere { name } => Some(format!(
+                "`devbox apply -n {name}` takes it over, `devbox discard --forks` removes all forks"
+            )),
             Self::NotInTheProject { .. } => Some(
                 "paths are relative to the current folder when that is in the project, else to the project".into(),
             ),

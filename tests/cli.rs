@@ -13,6 +13,8 @@ pub const VERBS: &[&str] = &[
     "logs",
     "why",
     "diff",
+    "apply",
+    "discard",
     "update",
     "commit",
     "snapshot",

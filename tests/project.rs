@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Outcome, Test};
+use crate::harness::{Outcome, Test, host, within};
 
 /// A project of a few files, and what a script of the box makes of it.
 fn changed(script: &str) -> (Test, Outcome) {
@@ -77,7 +77,7 @@ fn a_part_and_the_rest_dropped() {
     let (test, said) = changed(CHANGES);
     said.ok();
     let before = fs::metadata(test.project().join("kept")).unwrap();
-    test.devbox(["apply", "new/deep", "gone"]).output().ok();
+    test.devbox(["apply", "new/deep", "new/same", "gone"]).output().ok();
     assert!(test.project().join("new/deep/file").exists() && !test.project().join("gone").exists());
     assert!(!test.project().join("new/link").exists() && test.project().join("dir/in").exists());
     let left = test.devbox(["diff", "--no-patch"]).output().ok().text();
@@ -259,7 +259,7 @@ fn step(random: &mut Random) -> String {
 }
 
 /// What of a tree two runs have in common: kinds, modes, links, content, and the times of files.
-const LOOK: &str = "find . ! -name devbox.toml -type f -printf '%M %n %s %T@ %p\\n' -exec cat {} + -o -type l -printf '%p -> %l\\n' -o \
+const LOOK: &str = "find . ! -name devbox.toml -type f -printf '%M %s %T@ %p\\n' -exec cat {} + -o -type l -printf '%p -> %l\\n' -o \
                     -type d ! -name . -printf '%M %p\\n' | sort";
 
 /// What a tree that nobody touched keeps, down to the times.
@@ -345,4 +345,54 @@ fn killed_at_any_moment_all_of_it_is_applied_or_nothing() {
         }
     }
     assert!(done + undone == 16 && whole > Duration::ZERO, "{done} done, {undone} not");
+}
+
+#[test]
+fn many_at_once() {
+    needs!(boxes, images);
+    let (test, said) = changed("true");
+    said.ok();
+    let script = "echo from $DEVBOX_FORK; echo $DEVBOX_FORK >a; echo oops >&2; httpd -p 127.0.0.1:8099 && exit $((DEVBOX_FORK % 3))";
+    let said = test.devbox(["run", "--untrusted", "--forks", "4", "--", "sh", "-c", script]).output();
+    for number in 1..=4 {
+        assert!(said.text().contains(&format!("[{number}] from {number}\n")), "{said}");
+        assert!(said.stderr.contains(&format!("[{number}] oops\n")), "{said}");
+        let changes = format!("demo-untrusted.{number}  {}     ", number % 3);
+        assert!(said.stderr.contains(&changes) && said.stderr.contains("1 changed"), "{changes}: {said}");
+        let log = test.path(&format!("data/devbox/boxes/demo-untrusted.{number}/output.log"));
+        let log = fs::read_to_string(log).unwrap();
+        assert!(log.contains(&format!("from {number}\n")) && log.contains("oops"), "{log}");
+    }
+    assert_eq!(fs::read_to_string(test.project().join("a")).unwrap(), "one\ntwo\nthree\n");
+    said.fails(2);
+    let again = test.devbox(["run", "--untrusted", "--forks", "2", "--", "true"]).output();
+    again.refused(&["demo-untrusted.1", "discard --forks"]);
+    test.devbox(["apply", "-n", "demo-untrusted.3"]).output().ok();
+    assert_eq!(fs::read_to_string(test.project().join("a")).unwrap(), "3\n");
+    test.devbox(["apply", "-n", "demo-untrusted.4"]).output().refused(&["meanwhile"]);
+    let gone = test.devbox(["discard", "--forks"]).output().ok();
+    assert_eq!(gone.text().lines().count(), 4, "{gone}");
+    assert_eq!(test.devbox(["ls", "-q"]).output().ok().text(), "demo-untrusted\n");
+    test.devbox(["run", "--forks", "2", "--", "true"]).output().refused(&["--forks", "untrusted"]);
+}
+
+#[test]
+fn forks_end_with_devbox() {
+    needs!(boxes, images);
+    let (test, said) = changed("true");
+    said.ok();
+    let marker = format!("8{}", std::process::id());
+    let script = format!("echo ready; exec sleep {marker}");
+    let mut forks = test.devbox(["run", "--untrusted", "--forks", "2", "--", "sh", "-c", &script]).spawn();
+    forks.stdout.expect("] ready\n");
+    forks.stdout.expect("] ready\n");
+    assert!(host::processes(&marker).len() >= 2);
+    forks.signal(Signal::SIGTERM);
+    assert!(forks.ended(Duration::from_secs(5)).is_some());
+    assert!(within(2, || host::processes(&marker).is_empty()));
+    let forks = test.devbox(["run", "--untrusted", "--forks", "2", "--", "sh", "-c", &script]).spawn();
+    forks.stdout.expect("] ready\n");
+    forks.stdout.expect("] ready\n");
+    forks.signal(Signal::SIGKILL);
+    assert!(within(2, || host::processes(&marker).is_empty()), "left: {:?}", host::processes(&marker));
 }

@@ -228,6 +228,10 @@ pub struct RunArgs {
     /// Remove the box when the command ends; nothing it wrote is kept
     #[arg(long)]
     pub rm: bool,
+    /// Run it in N untrusted boxes at once, called NAME.1 to NAME.N, each over the project as it is now
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(conflicts_with_all = ["rm", "apply", "discard", "out"])]
+    pub forks: Option<u32>,
     /// What becomes of what an untrusted box wrote to the project.
     #[command(flatten)]
     pub after: AfterFlags,
@@ -367,6 +371,9 @@ pub struct DiscardArgs {
     /// The box; it must not run [default: the untrusted one of this folder]
     #[arg(short, long, value_name = "BOX", add = ArgValueCompleter::new(candidates::boxes))]
     pub name: Option<String>,
+    /// Remove all forks of the box instead, whatever they wrote (see run --forks)
+    #[arg(long, conflicts_with = "paths")]
+    pub forks: bool,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

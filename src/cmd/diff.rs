@@ -40,7 +40,11 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &DiffArgs) -> Result<ExitCode, Err
     let boxes = Boxes::new(dirs);
     let project = match record.isolation {
         Isolation::Dev => None,
-        Isolation::Untrusted => Project::of(&boxes.folder(&record.name)?)?,
+        Isolation::Untrusted => {
+            // an apply that was cut short is finished with it
+            drop(boxes.try_lock(&record.name)?);
+            Project::of(&boxes.folder(&record.name)?)?
+        }
     };
     if args.patch {
         let project = project.ok_or_else(|| Error::NoProject { name: record.name.clone() })?;

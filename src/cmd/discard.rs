@@ -1,7 +1,9 @@
 //! `devbox discard`: what an untrusted box wrote to its project is dropped.
 
 use super::project::{self as verb, Line};
-use crate::cli::{DiscardArgs, Format};
+use super::reference::Doubt;
+use super::{forks, planned};
+use crate::cli::{DiscardArgs, Format, PlanFlags};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::rootfs::project;
@@ -9,6 +11,17 @@ use crate::session::Boxes;
 use crate::ui::{Table, Ui};
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &DiscardArgs) -> Result<ExitCode, Error> {
+    if args.forks {
+        let base = match &args.name {
+            Some(name) => name.clone(),
+            // that box itself need not be there
+            None => {
+                let flags = PlanFlags { untrusted: true, ..PlanFlags::default() };
+                planned(ui, dirs, None, flags, Doubt::Refuse)?.plan.name
+            }
+        };
+        return forks::discard(ui, dirs, &base);
+    }
     let (name, folder) = verb::of(ui, dirs, args.name.as_deref())?;
     let boxes = Boxes::new(dirs);
     let _lock = boxes.lock_stopped(&name)?;

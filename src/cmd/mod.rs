@@ -13,6 +13,7 @@ mod doctor;
 mod driver;
 mod enter;
 mod export;
+mod forks;
 mod here;
 mod ids;
 mod images;

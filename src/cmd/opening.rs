@@ -59,15 +59,16 @@ impl Opening<'_> {
         }
         let after = project::After::read(&self.after, &self.plan, &self.host.cwd)?;
         let made = self.make(&boxes)?;
-        self.settle_driver(&made.record);
-        let began = SystemTime::now();
-        let code = self.open(&boxes, made);
-        self.tell_refused(began)?;
-        let code = match self.plan.isolation {
-            Isolation::Dev => code,
-            Isolation::Untrusted => {
-                code.and_then(|code| after.carry_out(self.ui, &boxes, &self.plan.name, self.ephemeral, code))
+        let code = self.session(&boxes, made);
+        let code = match (self.plan.isolation, code) {
+            (Isolation::Untrusted, Ok(code)) => {
+                let done = after.carry_out(self.ui, &boxes, &self.plan.name, self.ephemeral, code);
+                if done.is_err() && self.ephemeral {
+                    self.keep(&boxes)?;
+                }
+                done
             }
+            (_, code) => code,
         };
         if self.ephemeral {
             // Also after a failure: nobody else knows the box.
@@ -78,6 +79,26 @@ impl Opening<'_> {
             return code.and_then(|code| removed.map(|()| code).map_err(Error::from));
         }
         code
+    }
+
+    /// A session in a box that is made, to its end.
+    pub(super) fn session(&mut self, boxes: &Boxes, made: Made) -> Result<ExitCode, Error> {
+        self.settle_driver(&made.record);
+        let began = SystemTime::now();
+        let code = self.open(boxes, made);
+        self.tell_refused(began)?;
+        code
+    }
+
+    /// Keeps a box that was to be thrown away: what it wrote was to be applied, and could not be.
+    fn keep(&mut self, boxes: &Boxes) -> Result<(), Error> {
+        let name = &self.plan.name;
+        let _lock = boxes.lock(name)?;
+        boxes.rewrite(&Record { ephemeral: false, ..boxes.require(name)? })?;
+        self.ephemeral = false;
+        self.ui
+            .warning(&format!("box `{name}` is kept, with what it wrote; `devbox rm -f {name}` removes it"));
+        Ok(())
     }
 
     fn open(&self, boxes: &Boxes, mut made: Made) -> Result<ExitCode, Error> {

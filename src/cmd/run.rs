@@ -1,6 +1,7 @@
 //! `devbox run`: a command in a box.
 
 use super::accepted;
+use super::forks;
 use super::opening::Opening;
 use crate::cli::RunArgs;
 use crate::dirs::Dirs;
@@ -19,7 +20,12 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: RunArgs) -> Result<ExitCode, Error
         plan.name = throw_away_name(&plan.name);
     }
     let ask = if args.command.is_empty() { Ask::Image } else { Ask::Command(args.command) };
-    Opening { ui, dirs, plan, host, pull: args.pull, ask, ephemeral: args.rm, after: args.after }.run()
+    let opening =
+        Opening { ui, dirs, plan, host, pull: args.pull, ask, ephemeral: args.rm, after: args.after };
+    match args.forks {
+        Some(count) => forks::run(&opening, count),
+        None => opening.run(),
+    }
 }
 
 /// `error`, with a word on commands when it is `target` that names nothing: a box can stand on a profile that is gone.

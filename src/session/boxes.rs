@@ -17,6 +17,7 @@ use crate::mount::Driver;
 use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
 use crate::plan::{Isolation, Origin};
+use crate::rootfs::project;
 use crate::sandbox::wire::Request;
 use crate::sys::fd;
 use crate::{store, userns};
@@ -517,6 +518,9 @@ impl Boxes {
         full: impl FnOnce() -> Option<(Vec<IdMap>, Vec<IdMap>)>,
     ) -> Result<(), Error> {
         let folder = self.folder(name)?;
+        // what an apply took out of the way is the project's, not the box's
+        project::recover(&folder)
+            .map_err(|source| Error::HalfApplied { name: name.to_owned(), source: Box::new(source) })?;
         // Out of sight first: a removal cut short leaves a folder whose name is no box's.
         let doomed = self.root.join(format!(".old-{name}-{}", std::process::id()));
         fs::rename(&folder, &doomed).map_err(at("remove", &folder))?;

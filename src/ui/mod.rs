@@ -179,6 +179,16 @@ impl Ui {
         }
     }
 
+    /// Passes on what a command printed, to standard output or, with `err`, to standard error.
+    pub fn relay(&self, err: bool, bytes: &[u8]) -> Result<(), Error> {
+        if !err {
+            return self.raw(bytes);
+        }
+        // nobody can be told when standard error is gone
+        let _ = io::stderr().lock().write_all(bytes);
+        Ok(())
+    }
+
     /// Writes a patch of files from outside: as it is, but on a terminal escaped, and colored.
     pub fn patch(&self, mut text: impl io::BufRead) -> Result<(), Error> {
         let on_terminal = self.writes_terminal();

@@ -134,17 +134,22 @@ fn applied(project: &Project, chosen: &Chosen) -> Result<Applied, Error> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let name = [OURS, format!("{}-{now}", std::process::id()).as_bytes()].concat();
     let place = Place::make(&project.box_folder, &project.folder, &name)?;
-    let made = make_ready(project, &place, &wanted, &mut host).and_then(|steps| {
+    let steps = make_ready(project, &place, &wanted, &mut host);
+    let decided = steps.and_then(|steps| {
         let applied = (answer.done.len() < all.len())
             .then(|| answer.done.iter().map(|edit| edit.path.clone()).collect());
         let mount = project.kept.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
-        place.carry_out(&Journal { steps, mount, applied })
+        let journal = Journal { steps, mount, applied };
+        place.decide(&journal).map(|()| journal)
     });
-    if made.is_err() {
-        // nothing when it was carried out and taken back
-        place.clear()?;
+    match decided {
+        // what fails from here on is taken back, or finished by whoever has the lock next
+        Ok(journal) => place.carry_out(&journal).map(|()| answer),
+        Err(error) => {
+            place.clear()?;
+            Err(error)
+        }
     }
-    made.map(|()| answer)
 }
 
 fn make_ready(
@@ -191,8 +196,9 @@ pub(super) fn let_go(mut project: Project, applied: Option<&[Vec<u8>]>) -> Resul
     if project.is_copy() {
         let mut base = Tree::new(journal::open(&project.kept.join(BASE))?);
         let mut upper = Tree::new(journal::open(&project.upper())?);
+        let mut links = mirror::Links::new();
         for path in paths {
-            mirror::one(&mut upper, &mut base, path).map_err(failed(path))?;
+            mirror::one(&mut upper, &mut base, path, &mut links).map_err(failed(path))?;
         }
         return Ok(());
     }

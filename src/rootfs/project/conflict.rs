@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::sys;
@@ -28,9 +29,22 @@ pub(super) fn conflicts<'e>(
     edits: impl Iterator<Item = &'e Edit>,
 ) -> Result<Vec<Conflict>, Error> {
     let mut found = Vec::new();
-    // below a folder that is replaced or new as a whole nothing more is to be told
+    // what is in a folder that comes with it needs none on the host
+    let mut coming: Option<&[u8]> = None;
     for edit in edits {
         let failed = |source| Error::Call { what: "look at", path: edit.path.clone(), source };
+        let comes_along = coming
+            .is_some_and(|folder| edit.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with(b"/")));
+        if !comes_along {
+            coming = (edit.is_folder && edit.kind != Kind::Mode).then_some(&edit.path[..]);
+            if edit.kind != Kind::Deleted && !has_folder(host, &edit.path).map_err(failed)? {
+                found.push(Conflict {
+                    path: edit.path.clone(),
+                    why: "the folder it is in is gone from the project".to_owned(),
+                });
+                continue;
+            }
+        }
         let why = match &mut base {
             None => since(project, host, edit),
             Some(base) => against(base, host, edit),
@@ -40,6 +54,15 @@ pub(super) fn conflicts<'e>(
         }
     }
     Ok(found)
+}
+
+/// Whether the project has the folder that a path lies in.
+fn has_folder(host: &mut Tree, path: &[u8]) -> Result<bool, sys::Error> {
+    match host.parent(path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// By the time of its last change on the host.

@@ -117,13 +117,13 @@ impl Place {
         write().map_err(|source| Error::File { what: "write", path: path.clone(), source })
     }
 
-    /// Decides on the journal and carries it out; what fails is taken back.
-    pub(super) fn carry_out(&self, journal: &Journal) -> Result<(), Error> {
-        self.write(JOURNAL, &journal.encode())?;
-        self.go_on(journal)
+    /// Decides on the journal.
+    pub(super) fn decide(&self, journal: &Journal) -> Result<(), Error> {
+        self.write(JOURNAL, &journal.encode())
     }
 
-    fn go_on(&self, journal: &Journal) -> Result<(), Error> {
+    /// Carries out what is decided; what fails is taken back.
+    pub(super) fn carry_out(&self, journal: &Journal) -> Result<(), Error> {
         let mut trees = Trees::open(&self.project, self.stage()?)?;
         if let Err(error) = trees.all(&journal.steps) {
             let (decided, undo) = (self.work().join(JOURNAL), self.work().join(UNDO));
@@ -199,7 +199,7 @@ fn finish(box_folder: &Path) -> Result<(), Error> {
         return place.clear();
     }
     if let Some(journal) = read(JOURNAL)? {
-        return place.go_on(&journal);
+        return place.carry_out(&journal);
     }
     if let Some(journal) = read(UNDO)? {
         Trees::open(&place.project, place.stage()?)?.back(&journal.steps)?;
@@ -250,7 +250,11 @@ impl Trees {
     fn back(&mut self, steps: &[Step]) -> Result<(), Error> {
         for (number, step) in steps.iter().enumerate().rev() {
             self.host.moved_by(step);
-            let done = self.undo(&number.to_string().into_bytes(), step);
+            let done = match self.undo(&number.to_string().into_bytes(), step) {
+                // the host has taken away the folder it was in
+                Err(error) if matches!(error.errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
+                done => done,
+            };
             done.map_err(|source| Error::Call { what: "put back", path: step.path().to_vec(), source })?;
         }
         Ok(())
@@ -305,13 +309,14 @@ impl Trees {
         match step {
             Step::Place { path, ino, .. } => {
                 let (ready, aside) = (ino_at(new, number)?, ino_at(old, number)?.is_some());
+                if ready == Some(*ino) && !aside {
+                    return Ok(());
+                }
                 let (folder, name) = host.parent(path)?;
                 let there = ino_at(folder, name)?;
                 match there {
-                    _ if ready == Some(*ino) && aside && there.is_none() => {
-                        fd::renameat(old, number, folder, name)
-                    }
-                    _ if ready == Some(*ino) => Ok(()),
+                    None if ready == Some(*ino) => fd::renameat(old, number, folder, name),
+                    Some(_) if ready == Some(*ino) => Ok(()),
                     // the host was faster to change it again
                     Some(there) if there != *ino => Ok(()),
                     None => Ok(()),

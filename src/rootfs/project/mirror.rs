@@ -1,5 +1,6 @@
 //! Makes a path of one tree what it is in another: between a whole copy of a project and what it was copied from.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
@@ -10,9 +11,26 @@ use crate::sys::fd;
 use super::handles::Tree;
 use super::stage::{mode, modified, write};
 
-/// Makes `to` have at `path` what `from` has there; of a folder itself alone.
-pub(super) fn one(from: &mut Tree, to: &mut Tree, path: &[u8]) -> Result<(), sys::Error> {
-    at(from, to, path, false)
+/// Paths of one tree by the inodes of another, for files of several names.
+pub(super) type Links = HashMap<u64, Vec<u8>>;
+
+/// Makes `to` have at `path` what `from` has there; of a folder itself alone. `links` are those of earlier calls.
+pub(super) fn one(from: &mut Tree, to: &mut Tree, path: &[u8], links: &mut Links) -> Result<(), sys::Error> {
+    let found = from.stat(path)?;
+    let several = found.filter(|found| found.st_nlink > 1 && found.st_mode & libc::S_IFMT == libc::S_IFREG);
+    let Some(found) = several else { return at(from, to, path, false) };
+    let Some(first) = links.get(&found.st_ino) else {
+        links.insert(found.st_ino, path.to_vec());
+        return at(from, to, path, false);
+    };
+    to.moved();
+    let folder = {
+        let (folder, name) = to.parent(first)?;
+        (fd::open_folder(folder, b".")?, name)
+    };
+    let (target, name) = to.parent(path)?;
+    remove(target, name)?;
+    fd::linkat(folder.0.as_fd(), folder.1, target, name)
 }
 
 /// The same with all that is below it.
