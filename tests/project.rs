@@ -318,7 +318,6 @@ fn killed_at_any_moment_all_of_it_is_applied_or_nothing() {
     test.devbox(["apply"]).output().ok();
     let whole = began.elapsed();
     let mut random = Random(5);
-    let (mut done, mut undone) = (0, 0);
     for round in 0..16 {
         let before = values();
         let value = format!("round{round}");
@@ -332,11 +331,6 @@ fn killed_at_any_moment_all_of_it_is_applied_or_nothing() {
         assert_eq!(said.text().trim(), value);
         let now = values();
         assert!(now == before || now == value, "round {round}: {now}");
-        if now == value {
-            done += 1
-        } else {
-            undone += 1
-        }
         let listed = test.plain(["ls", "-A"]).output().ok().text();
         assert!(!listed.contains(".devbox-apply"), "{listed}");
         if now != value {
@@ -344,7 +338,6 @@ fn killed_at_any_moment_all_of_it_is_applied_or_nothing() {
             assert_eq!(values(), value);
         }
     }
-    assert!(done + undone == 16 && whole > Duration::ZERO, "{done} done, {undone} not");
 }
 
 #[test]

@@ -109,8 +109,8 @@ fn list(ui: &Ui, lines: &[Line]) -> Result<(), Error> {
 
 fn lines(dirs: &Dirs, boxes: &Boxes, name: &str) -> Result<Vec<Line>, Error> {
     let contents = Contents::of(dirs, boxes, name)?;
-    Ok(userns::piped(&contents.ids, |out| Ok(write(&contents, out)?), read)?
-        .map_err(|source| Error::Box { path: contents.folder.clone(), source })?)
+    userns::piped(&contents.ids, |out| Ok(write(&contents, out)?), read)?
+        .map_err(|source| Error::Box { path: contents.folder.clone(), source })
 }
 
 /// The changes, a line of JSON each: the far end of the pipe is another process of ours.

@@ -124,7 +124,7 @@ impl Place {
 
     /// Carries out what is decided; what fails is taken back.
     pub(super) fn carry_out(&self, journal: &Journal) -> Result<(), Error> {
-        let mut trees = Trees::open(&self.project, self.stage()?)?;
+        let mut trees = Trees::open(&self.project, &self.stage()?)?;
         if let Err(error) = trees.all(&journal.steps) {
             let (decided, undo) = (self.work().join(JOURNAL), self.work().join(UNDO));
             fs::rename(&decided, &undo).map_err(|source| Error::File {
@@ -202,7 +202,7 @@ fn finish(box_folder: &Path) -> Result<(), Error> {
         return place.carry_out(&journal);
     }
     if let Some(journal) = read(UNDO)? {
-        Trees::open(&place.project, place.stage()?)?.back(&journal.steps)?;
+        Trees::open(&place.project, &place.stage()?)?.back(&journal.steps)?;
     }
     place.clear()
 }
@@ -229,7 +229,7 @@ struct Trees {
 }
 
 impl Trees {
-    fn open(project: &Path, stage: OwnedFd) -> Result<Self, Error> {
+    fn open(project: &Path, stage: &OwnedFd) -> Result<Self, Error> {
         let below = |name: &[u8]| {
             let opened = fd::open_folder(stage.as_fd(), name);
             opened.map_err(|source| Error::Call { what: "open", path: name.to_vec(), source })
@@ -502,7 +502,7 @@ mod tests {
             for cut in 0..=journal.steps.len() {
                 let root = tempfile::tempdir().unwrap();
                 let (place, journal) = decided(root.path());
-                let mut trees = Trees::open(&place.project, place.stage().unwrap()).unwrap();
+                let mut trees = Trees::open(&place.project, &place.stage().unwrap()).unwrap();
                 trees.all(&journal.steps[..cut]).unwrap();
                 if undo {
                     fs::rename(place.work().join(JOURNAL), place.work().join(UNDO)).unwrap();
