@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::dirs;
 use crate::fetch;
+use crate::gate;
 use crate::limits::{Holder, Limit};
 use crate::mount::Driver;
 use crate::oci;
@@ -83,6 +84,9 @@ pub enum Error {
     /// No profile to work with.
     #[error(transparent)]
     Profile(#[from] profile::Error),
+    /// The caller's proxy is none that a box with `allow` can use.
+    #[error(transparent)]
+    Proxy(#[from] gate::WrongProxy),
     /// Profile, flags and host do not go together.
     #[error(transparent)]
     Plan(#[from] plan::Error),
@@ -422,6 +426,7 @@ impl Error {
             Self::Probe(error) => error.hint(),
             Self::Profile(error) => error.hint(),
             Self::Plan(error) => error.hint(),
+            Self::Proxy(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Userns(error) => error.hint(),
             Self::LayersGone { name } => Some(format!("`devbox run {name} true` fetches them again")),

@@ -11,6 +11,7 @@ pub mod cancel;
 pub mod idmap;
 pub mod limits;
 pub mod mount;
+pub mod network;
 pub mod oci;
 pub mod userns;
 
@@ -19,6 +20,7 @@ pub mod profile;
 
 pub mod agent;
 pub mod fetch;
+pub mod gate;
 pub mod layout;
 pub mod probe;
 pub mod pull;

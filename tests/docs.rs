@@ -71,6 +71,7 @@ fn every_profile_key_is_documented() {
         "[[mounts]]",
         "[network]",
         "[limits]",
+        "allow",
     ] {
         assert!(readme.contains(key), "{key}");
     }

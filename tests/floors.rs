@@ -12,9 +12,9 @@ const FLOORS: &[&[&str]] = &[
     &["session"],
     &["sandbox"],
     &["rootfs"],
-    &["push", "pull", "fetch", "layout", "store", "agent", "probe"],
+    &["push", "pull", "fetch", "layout", "store", "agent", "gate", "probe"],
     &["plan", "profile"],
-    &["oci", "idmap", "mount", "userns", "cancel", "audit", "limits"],
+    &["oci", "idmap", "mount", "userns", "cancel", "audit", "limits", "network"],
     &["sys", "dirs"],
 ];
 const SIDEWAYS: &[(&str, &str)] = &[

@@ -44,6 +44,7 @@ mod host_box;
 mod ids;
 mod life;
 mod limits;
+mod network;
 mod owners;
 mod packages;
 mod project;

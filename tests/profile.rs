@@ -37,7 +37,7 @@ fn faults_are_shown_where_they_are() {
 #[test]
 fn work_not_built_yet_is_refused_not_ignored() {
     let test = Test::new();
-    for toml in ["[setup]\npackages = [\"clang\"]\n", "[network]\nmode = \"private\"\n"] {
+    for toml in ["[setup]\npackages = [\"clang\"]\n", "[setup]\nrun = [\"true\"]\n"] {
         test.project_file(toml);
         test.devbox(["plan"]).output().refused(&["devbox.toml:", "not"]);
     }

@@ -90,7 +90,7 @@ mod tests {
         assert!(!verbs.iter().any(|verb| verb == "man" || verb.starts_with('-')), "{verbs:?}");
         assert_eq!(complete("devbox ent"), ["enter"]);
         assert_eq!(complete("devbox enter --netw"), ["--network"]);
-        assert_eq!(complete("devbox enter --network "), ["host", "none"]);
+        assert_eq!(complete("devbox enter --network "), ["host", "none", "private"]);
         assert_eq!(complete("devbox completions z"), ["zsh"]);
     }
 

@@ -97,10 +97,20 @@ pub struct PlanFlags {
     /// Network of the box
     #[arg(
         long,
-        value_name = "host|none", add = words(["host", "none"]),
+        value_name = "host|none|private", add = words(["host", "none", "private"]),
         help_heading = SEES
     )]
     pub network: Option<Network>,
+    /// Let the box connect to this host, and to no other that is not named too; may be given again
+    ///
+    /// A name, *.DOMAIN for all names below, or an address; without a port, 80 and 443. Implies --network private.
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = SEES)]
+    pub allow: Vec<String>,
+    /// Let this machine reach a port of the box; may be given again
+    ///
+    /// On 127.0.0.1 unless an address is given.
+    #[arg(short, long, value_name = "[ADDRESS:]PORT:BOX_PORT", help_heading = SEES)]
+    pub publish: Vec<String>,
     /// Host name in the box
     #[arg(long, value_name = "NAME", help_heading = SEES)]
     pub hostname: Option<String>,
@@ -169,6 +179,8 @@ impl PlanFlags {
             isolation: if self.untrusted { Some(Isolation::Untrusted) } else { self.isolation },
             home: self.home,
             network: self.network,
+            allow: self.allow,
+            publish: self.publish,
             env: self.env,
             volumes: self.volumes,
             workdir: self.workdir,

@@ -13,14 +13,15 @@ use super::project;
 use crate::cli::{AfterFlags, PullPolicy};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
+use crate::gate::{Proxies, Rules};
 use crate::idmap::{self, IdMap, IdMaps};
 use crate::plan::resolve::{Accounts, Ask, ImageDefaults, Program, Resolved, resolve};
-use crate::plan::{Host, Ids, Image, Isolation, Plan, User};
+use crate::plan::{self, Host, Ids, Image, Isolation, Plan, User};
 use crate::probe;
 use crate::rootfs::lookup::Merged;
 use crate::rootfs::{self, Caller, Wanted};
 use crate::sandbox::wire::{Identity, Open};
-use crate::sandbox::{Confinement, Spec};
+use crate::sandbox::{Confinement, Network, Spec};
 use crate::session::boxes::{Defaults, PATIENCE, pause};
 use crate::session::client::{self, Outcome, attend, c_string};
 use crate::session::start::{fingerprint, start};
@@ -274,7 +275,7 @@ impl Opening<'_> {
                         .map_err(|source| session::Error::Start { name: name.clone(), source })?,
                 ),
             },
-            own_network: self.plan.network == crate::plan::Network::None,
+            network: self.network(&folder)?,
             fingerprint: fingerprint(&self.plan),
         };
         let started = start(boxes, name, lock, &spec, open.clone(), &limited, entry::arguments_length())?;
@@ -304,6 +305,22 @@ impl Opening<'_> {
             Outcome::Gone => Ok(None),
             Outcome::OutOfTime => Err(boxes.out_of_time(name)?.into()),
         }
+    }
+
+    /// What a box with a network of its own gets; none for the host's.
+    fn network(&self, folder: &Path) -> Result<Option<Network>, Error> {
+        if self.plan.network == plan::Network::Host {
+            return Ok(None);
+        }
+        let allow = &self.plan.allow;
+        let (gate, stack) = match self.plan.network {
+            plan::Network::Private if allow.is_empty() => (None, Some(probe::stack()?)),
+            plan::Network::Private => {
+                (Some(Rules { allow: allow.clone(), proxies: Proxies::from_environment()? }), None)
+            }
+            plan::Network::Host | plan::Network::None => (None, None),
+        };
+        Ok(Some(Network { gate, stack, ports: self.plan.ports.clone(), folder: folder.to_owned() }))
     }
 
     fn maps(&self, resolved: &Resolved) -> Result<IdMaps, Error> {

@@ -7,6 +7,7 @@ use reqwest::{ClientBuilder, NoProxy, Proxy};
 
 use super::error::Fault;
 use crate::dirs::variable;
+use crate::network::proxy::{For, Variables};
 
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
@@ -24,23 +25,13 @@ impl Proxies {
     }
 
     fn new(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Fault> {
-        let either = |name: &str| {
-            let names = [name.to_owned(), name.to_ascii_lowercase()];
-            names.into_iter().find_map(|name| Some((variable(&name)?, name))).filter(|it| !it.0.is_empty())
-        };
-        let except = match either("NO_PROXY") {
-            Some((hosts, _)) => format!("{LOOPBACK},{hosts}"),
+        let variables = Variables::read(variable);
+        let except = match variables.except {
+            Some(hosts) => format!("{LOOPBACK},{hosts}"),
             None => LOOPBACK.to_owned(),
         };
         let mut proxies = Vec::new();
-        type Make = fn(&str) -> reqwest::Result<Proxy>;
-        let kinds: [(&str, Make); 3] = [
-            ("HTTPS_PROXY", |address| Proxy::https(address)),
-            ("HTTP_PROXY", |address| Proxy::http(address)),
-            ("ALL_PROXY", |address| Proxy::all(address)),
-        ];
-        for (name, make) in kinds {
-            let Some((address, name)) = either(name) else { continue };
+        for (name, of, address) in variables.proxies {
             let why = "it is not the address of a proxy";
             let wrong = || Fault::Settings { place: PathBuf::from(&name), why: why.to_owned() };
             // one of a kind the client does not know it would leave out, and go without
@@ -48,7 +39,12 @@ impl Proxies {
             if scheme.is_some_and(|scheme| !SCHEMES.contains(&&*scheme)) {
                 return Err(wrong());
             }
-            let proxy = make(&address).map_err(|_| wrong())?;
+            let proxy = match of {
+                For::Https => Proxy::https(&address),
+                For::Http => Proxy::http(&address),
+                For::All => Proxy::all(&address),
+            };
+            let proxy = proxy.map_err(|_| wrong())?;
             proxies.push(proxy.no_proxy(NoProxy::from_string(&except)));
         }
         Ok(Self(proxies))

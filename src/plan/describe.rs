@@ -31,6 +31,10 @@ impl Plan {
         if self.limits.is_strict() {
             rows.push(("limits", "strict".to_owned()));
         }
+        rows.extend(self.allow.iter().map(|entry| ("allow", entry.to_string())));
+        rows.extend(
+            self.ports.iter().map(|port| ("port", format!("{} to {} in the box", port.host, port.inside))),
+        );
         rows.extend(self.env.iter().map(|(name, value)| match value {
             Variable::Literal(value) => ("env", format!("{name}={value}")),
             Variable::FromHost(_) => ("env", format!("{name} (from the host)")),

@@ -50,6 +50,14 @@ pub enum Error {
     /// A mount or the image is below `${{project}}`, but there is no project.
     #[error("{0} uses `${{project}}`, but no project folder is mounted")]
     NoProject(&'static str),
+    /// More ports in `allow` than a box listens on.
+    #[error("`allow` names {named} ports, and {most} at most can be listened on")]
+    TooManyPorts {
+        /// Different ones.
+        named: usize,
+        /// The limit.
+        most: usize,
+    },
     /// A mount's target, with `~` and `${{project}}` filled in, can't hold one.
     #[error("a mount is out of place")]
     Target(#[source] BadValue),
@@ -91,6 +99,7 @@ impl Error {
             Self::NoProject(_) => {
                 "stand in a project folder, name one with `--project DIR`, or make the mount optional".into()
             }
+            Self::TooManyPorts { .. } => "a box that needs so many wants the host's network".into(),
             Self::User { .. } => {
                 "name a user of the image's /etc/passwd, or a number: `UID` or `UID:GID`".into()
             }

@@ -34,6 +34,10 @@ pub struct Flags {
     pub home: Option<Home>,
     /// `--network`.
     pub network: Option<Network>,
+    /// `--allow HOST[:PORT]`.
+    pub allow: Vec<String>,
+    /// `-p [ADDRESS:]HOST_PORT:BOX_PORT`.
+    pub publish: Vec<String>,
     /// `-e NAME=VALUE`, or `-e NAME` for the host's value.
     pub env: Vec<(String, Option<String>)>,
     /// `-v SRC:DST[:ro|rw|overlay]`.

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use super::flags::{self, checked};
 use super::{
-    Driver, Error, Flags, Home, Host, Ids, Image, Isolation, Network, Plan, User, Variable, mounts, project,
-    untrusted,
+    Driver, Error, Flags, Home, Host, Ids, Image, Plan, User, Variable, mounts, network, project, untrusted,
 };
 use crate::oci::reference::Reference;
 use crate::profile::{self, BadValue, Found, grammar};
@@ -50,7 +49,7 @@ pub fn make(
         let source = BadValue::new(wrong).or("a path in the box begins with `/`");
         return Err(Error::Flag { flag: "-w", source });
     }
-    let usual_network = if isolation == Isolation::Untrusted { Network::None } else { Network::Host };
+    let reach = network::choose(profile, flags, isolation)?;
     let plan = Plan {
         name,
         platform,
@@ -65,7 +64,9 @@ pub fn make(
         shell: checked("--shell", flags.shell.as_ref(), grammar::shell)?.or_else(|| profile.shell.clone()),
         hostname,
         env: variables(found, flags, lookup)?,
-        network: flags.network.or(profile.network).unwrap_or(usual_network),
+        network: reach.network,
+        allow: reach.allow,
+        ports: reach.ports,
         limits: flags::limits(flags)?.over(profile.limits.clone()).over(untrusted::limits(isolation)),
         profiles: found.origins.clone(),
         image,

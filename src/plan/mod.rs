@@ -11,6 +11,7 @@ pub mod host;
 mod image;
 mod make;
 mod mounts;
+mod network;
 mod project;
 pub mod resolve;
 pub mod sight;
@@ -31,6 +32,7 @@ pub use host::Host;
 pub use image::Image;
 pub use make::make;
 
+use crate::network::{Allow, Publish};
 pub use crate::profile::{Driver, Home, Ids, Isolation, MountMode, Network, Origin, User};
 
 /// Everything a start needs to know, before the image is looked at.
@@ -74,6 +76,10 @@ pub struct Plan {
     pub network: Network,
     /// What the box is limited to.
     pub limits: Limits,
+    /// With network `private`: what it may connect to, each entry once; all but this machine when there is none.
+    pub allow: Vec<Allow>,
+    /// What of the box can be connected to, each place on the host once.
+    pub ports: Vec<Publish>,
     /// The profiles this was made from, base first, with where each was found.
     pub profiles: Vec<Origin>,
 }

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, Flags, Home, Host, Image, Isolation, MountMode, Plan, Variable, mounts, project};
+use super::{
+    Error, Flags, Home, Host, Image, Isolation, MountMode, Network, Plan, Variable, mounts, project,
+};
 use crate::profile::{self, Found};
 
 /// The wishes of the project file `found` that are left in `plan`, each a sentence without control characters;
@@ -60,6 +62,20 @@ pub fn reaches(
         if !own.iter().any(|own| source.starts_with(own)) {
             wishes.push(format!("mounts {} ({mode}) at {}", text(&source), text(target)));
         }
+    }
+    // the usual network of one's own boxes is the host's, beyond which there is nothing
+    if plan.isolation == Isolation::Untrusted {
+        let asked = &found.profile;
+        if plan.network == Network::Private
+            && plan.allow.is_empty()
+            && asked.network == Some(Network::Private)
+        {
+            wishes.push("reaches the network".to_owned());
+        }
+        let allowed = plan.allow.iter().filter(|entry| asked.allow.contains(entry));
+        wishes.extend(allowed.map(|entry| format!("reaches {entry} over the network")));
+        let published = plan.ports.iter().filter(|port| asked.ports.contains(port));
+        wishes.extend(published.map(|port| format!("listens on {} of this machine", port.host)));
     }
     let from_host = |name: &&String| found.profile.env.get(*name) == Some(&profile::Variable::FromHost);
     let passed =
@@ -121,6 +137,34 @@ mod tests {
             ),
         ] {
             assert_eq!(wishes(&project(&toml), &Flags::default()), expected, "{toml}");
+        }
+    }
+
+    #[test]
+    fn a_way_out_of_an_untrusted_box_is_named() {
+        let private = "mode = \"private\"";
+        let list = "allow = [\"a.example\", \"*.b.example:22\"]\nports = [\"8080:80\"]";
+        let flags = |network| Flags { network, ..Flags::default() };
+        for (isolation, text, flags, expected) in [
+            ("untrusted", "mode = \"none\"", flags(None), &[][..]),
+            ("untrusted", private, flags(None), &["reaches the network"]),
+            ("untrusted", private, flags(Some(Network::None)), &[]),
+            ("untrusted", "", Flags { allow: vec!["a.example".into()], ..flags(None) }, &[]),
+            (
+                "untrusted",
+                list,
+                flags(None),
+                &[
+                    "reaches a.example over the network",
+                    "reaches *.b.example:22 over the network",
+                    "listens on 127.0.0.1:8080 of this machine",
+                ],
+            ),
+            ("dev", list, flags(None), &[]),
+            ("dev", private, flags(None), &[]),
+        ] {
+            let text = format!("image = \"debian\"\nisolation = \"{isolation}\"\n[network]\n{text}\n");
+            assert_eq!(wishes(&project(&text), &flags), expected, "{text}");
         }
     }
 

@@ -29,6 +29,12 @@ pub enum Error {
         /// The caller.
         user: String,
     },
+    /// Nothing that leads out of a box's own network.
+    #[error("network `private` needs pasta or slirp4netns, and neither is in PATH")]
+    NoStack,
+    /// No device for it.
+    #[error("network `private` needs /dev/net/tun, which can't be opened")]
+    NoTun(#[source] io::Error),
 }
 
 impl Error {
@@ -36,6 +42,13 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::CurrentFolder(_) => "go to a folder that is there".into(),
+            Self::NoStack => {
+                "install the package `passt` (or `slirp4netns`); `allow = [\"HOST\", …]` needs neither".into()
+            }
+            Self::NoTun(_) => {
+                "`sudo modprobe tun && sudo chmod 666 /dev/net/tun`; `allow = [\"HOST\", …]` does without"
+                    .into()
+            }
             Self::NoSubordinateIds { .. } => {
                 "`devbox doctor` shows the command that gives you some; `ids = \"single\"` works without"
                     .into()

@@ -5,6 +5,7 @@ mod driver;
 mod facts;
 mod kernel;
 mod means;
+mod network;
 mod places;
 mod subids;
 mod system;
@@ -19,6 +20,7 @@ use crate::dirs::Dirs;
 pub use driver::{Choice, driver, remembered_driver};
 pub use facts::{Error, has_subordinate_ids, host, subordinate_ids};
 pub use means::Delegated;
+pub use network::stack;
 pub use system::{System, fuse_overlayfs};
 
 /// How a check came out.
@@ -81,6 +83,7 @@ pub fn checks(system: &System, dirs: &Dirs, tries: &Tries<'_>) -> Vec<Check> {
     let space = places::space(&store_folder);
     let runtime = places::runtime(dirs);
     let cgroups = places::cgroups(system);
+    let network = network::check(system);
     let subids = subids::ranges(system);
     let helpers = subids::helpers(system);
 
@@ -92,5 +95,5 @@ pub fn checks(system: &System, dirs: &Dirs, tries: &Tries<'_>) -> Vec<Check> {
     let fuse = kernel::fuse(system, overlay.verdict == Verdict::Pass, tried.as_ref());
     let driver = kernel::driver(&userns, &overlay, &fuse);
     let landlock = kernel::landlock((tries.landlock)());
-    vec![userns, overlay, fuse, driver, landlock, subids, helpers, cgroups, runtime, store, space]
+    vec![userns, overlay, fuse, driver, landlock, subids, helpers, network, cgroups, runtime, store, space]
 }

@@ -1,6 +1,7 @@
 //! What a value must look like: one function a kind, used for profiles and for flags alike.
 
 use super::nearest::nearest;
+use crate::network::{Allow, Publish, Wrong};
 
 /// Why a text is not the value it should be. It does not know where the text stood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +37,22 @@ impl BadValue {
     pub fn hint(&self) -> Option<String> {
         self.hint.clone()
     }
+}
+
+impl From<Wrong> for BadValue {
+    fn from(wrong: Wrong) -> Self {
+        Self::new(wrong.to_string()).or(wrong.instead)
+    }
+}
+
+/// What a box may connect to: `HOST[:PORT]`, `*.DOMAIN[:PORT]`.
+pub fn allow(text: &str) -> Result<Allow, BadValue> {
+    Ok(text.parse::<Allow>()?)
+}
+
+/// What of a box may be connected to: `[ADDRESS:]HOST_PORT:BOX_PORT`.
+pub fn publish(text: &str) -> Result<Publish, BadValue> {
+    Ok(text.parse::<Publish>()?)
 }
 
 /// A value from outside, escaped, cut to a length worth printing and put in backticks.

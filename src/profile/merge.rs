@@ -4,7 +4,7 @@ use super::document::Document;
 use super::error::Error;
 use super::grammar::BadValue;
 use super::load::{Layer, Places, Text};
-use super::{Found, Origin, Place, Profile, schema};
+use super::{Found, Network, Origin, Place, Profile, schema};
 
 /// Longest chain of profiles that extend each other.
 const MAX_DEPTH: usize = 16;
@@ -27,6 +27,9 @@ fn over(base: Profile, top: Profile) -> Profile {
     env.extend(top.env);
     let mut mounts = base.mounts;
     mounts.extend(top.mounts);
+    let (mut allow, mut ports) = Network::left_of(top.network, base.allow, base.ports);
+    allow.extend(top.allow);
+    ports.extend(top.ports);
     Profile {
         image: top.image.or(base.image),
         platform: top.platform.or(base.platform),
@@ -44,6 +47,8 @@ fn over(base: Profile, top: Profile) -> Profile {
         mounts,
         network: top.network.or(base.network),
         limits: top.limits.over(base.limits),
+        allow,
+        ports,
     }
 }
 

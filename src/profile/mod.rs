@@ -36,6 +36,7 @@ pub use value::{Driver, Home, Ids, Image, Isolation, MountMode, Network, User};
 
 use crate::dirs::Dirs;
 use crate::limits::Limits;
+use crate::network::{Allow, Publish};
 
 /// Name of a project's own profile.
 pub const PROJECT_FILE: &str = "devbox.toml";
@@ -73,6 +74,10 @@ pub struct Profile {
     pub network: Option<Network>,
     /// `[limits]`.
     pub limits: Limits,
+    /// What it may connect to, in order; only with a network of its own.
+    pub allow: Vec<Allow>,
+    /// What of it may be connected to.
+    pub ports: Vec<Publish>,
 }
 
 /// A variable as a profile asks for it.

@@ -8,9 +8,10 @@ use super::document::{Document, Item, Section};
 use super::error::Error;
 use super::grammar::{self, BadValue};
 use super::place::Place;
-use super::value::{Image, MountMode};
+use super::value::{Image, MountMode, Network};
 use super::{Mount, Profile, Source, Variable, amount};
 use crate::limits::{Limit, Limits};
+use crate::network::{Allow, Publish};
 
 /// One file, read: what it says itself, and the profiles it begins with.
 #[derive(Debug)]
@@ -45,15 +46,7 @@ pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Wr
         }
         None => Vec::new(),
     };
-    let network = match top.section("network")? {
-        Some(mut network) => {
-            let mode = network.value("mode", str::parse)?;
-            network.not_built("network", &["ports"])?;
-            network.finish()?;
-            mode
-        }
-        None => None,
-    };
+    let (network, allow, ports) = network(document, top.section("network")?)?;
     let limits = top.section("limits")?.map(limits).transpose()?.unwrap_or_default();
     for (name, keys) in NOT_BUILT {
         if let Some(mut section) = top.section(name)? {
@@ -78,6 +71,8 @@ pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Wr
         mounts,
         network,
         limits,
+        allow,
+        ports,
     };
     Ok(Written { profile, extends })
 }
@@ -139,6 +134,38 @@ fn host_variable(text: &str) -> Result<String, BadValue> {
         }
         _ => grammar::variable_name(text),
     }
+}
+
+type Reach = (Option<Network>, Vec<Allow>, Vec<Publish>);
+
+/// `[network]`. Who names hosts to allow wants a network of the box's own.
+fn network<'t>(document: &'t Document<'t>, section: Option<Section<'t>>) -> Result<Reach, Error> {
+    let Some(mut section) = section else { return Ok(Reach::default()) };
+    let mode = section.value("mode", str::parse)?;
+    let allow = section.strings("allow", grammar::allow)?;
+    let ports = section.strings("ports", grammar::publish)?;
+    section.finish()?;
+    let refuse = |span, what, hint| Err(document.mistake(span, &BadValue::new(what).or(hint)));
+    match (mode, allow.first(), ports.first()) {
+        (Some(mode @ (Network::Host | Network::None)), Some(first), _) => {
+            let why = if mode == Network::Host { "which leads everywhere" } else { "which leads nowhere" };
+            let what = format!("`allow` does not go with network mode `{mode}`, {why}");
+            return refuse(first.span(), what, "use `mode = \"private\"`, or leave `mode` out");
+        }
+        (Some(Network::Host), _, Some(first)) => {
+            let what = "`ports` does not go with network mode `host`: what listens there is in reach already"
+                .to_owned();
+            return refuse(first.span(), what, "use `mode = \"private\"` or `mode = \"none\"`");
+        }
+        _ => {}
+    }
+    let mode = if allow.is_empty() { mode } else { Some(Network::Private) };
+    Ok((mode, plain(allow), plain(ports)))
+}
+
+/// Values without their places.
+fn plain<T>(items: Vec<Spanned<T>>) -> Vec<T> {
+    items.into_iter().map(Spanned::into_inner).collect()
 }
 
 fn mount<'t>(document: &'t Document<'t>, item: Item<'t>, folder: Option<&Place>) -> Result<Mount, Error> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::grammar::{BadValue, quoted};
 use super::place::Place;
+use crate::network::{Allow, Publish};
 use crate::oci::reference::Reference;
 use crate::oci::source::{Form, Source};
 
@@ -46,15 +47,14 @@ pub enum User {
     Name(String),
 }
 
-/// An enum of plain words: it parses from them and prints as them. Words after `later` belong to the schema too,
-/// but what they ask for is not built: they are refused with that reason.
+/// An enum of plain words: it parses from them and prints as them.
 macro_rules! words {
-    ($type:ident, $what:literal: $($word:literal => $variant:ident),+ $(; later $($later:literal),+)?) => {
+    ($type:ident, $what:literal: $($word:literal => $variant:ident),+) => {
         impl FromStr for $type {
             type Err = BadValue;
 
             fn from_str(text: &str) -> Result<Self, BadValue> {
-                choose($what, text, &[$(($word, Self::$variant)),+], &[$($($later),+)?])
+                choose($what, text, &[$(($word, Self::$variant)),+])
             }
         }
 
@@ -127,8 +127,25 @@ pub enum Network {
     Host,
     /// Loopback alone.
     None,
+    /// One of its own: what `allow` names, or, without that, a way out to all but this machine.
+    Private,
 }
-words!(Network, "network mode": "host" => Host, "none" => None; later "private");
+words!(Network, "network mode": "host" => Host, "none" => None, "private" => Private);
+
+impl Network {
+    /// What is left of lists below when `said` stands above them: who says `host` or `none` means just that.
+    pub(crate) fn left_of(
+        said: Option<Self>,
+        allow: Vec<Allow>,
+        ports: Vec<Publish>,
+    ) -> (Vec<Allow>, Vec<Publish>) {
+        match said {
+            Some(Self::Host) => Default::default(),
+            Some(Self::None) => (Vec::new(), ports),
+            Some(Self::Private) | None => (allow, ports),
+        }
+    }
+}
 
 /// What writes to a mount do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,16 +251,10 @@ impl fmt::Display for User {
     }
 }
 
-fn choose<T: Copy>(what: &str, text: &str, words: &[(&str, T)], later: &[&str]) -> Result<T, BadValue> {
-    let known = || words.iter().map(|(word, _)| *word);
+fn choose<T: Copy>(what: &str, text: &str, words: &[(&str, T)]) -> Result<T, BadValue> {
     match words.iter().find(|(word, _)| *word == text) {
         Some((_, value)) => Ok(*value),
-        None if later.contains(&text) => {
-            let instead: Vec<&str> = known().collect();
-            Err(BadValue::new(format!("{what} `{text}` is not built yet"))
-                .or(format!("use `{}`", instead.join("` or `"))))
-        }
-        None => Err(BadValue::unknown(what, text, known())),
+        None => Err(BadValue::unknown(what, text, words.iter().map(|(word, _)| *word))),
     }
 }
 
@@ -266,7 +277,7 @@ mod tests {
         round_trip::<Driver>(&["auto", "overlay", "fuse", "copy"]);
         round_trip::<Isolation>(&["dev"]);
         round_trip::<Home>(&["private", "host", "none"]);
-        round_trip::<Network>(&["host", "none"]);
+        round_trip::<Network>(&["host", "none", "private"]);
         round_trip::<MountMode>(&["ro", "rw", "overlay", "tmpfs", "cache"]);
     }
 
@@ -311,12 +322,5 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Image>().unwrap_err().to_string(), wrong);
         }
-    }
-
-    #[test]
-    fn what_is_not_built_says_so() {
-        let wrong = "private".parse::<Network>().unwrap_err();
-        assert_eq!(wrong.to_string(), "network mode `private` is not built yet");
-        assert_eq!(wrong.hint().as_deref(), Some("use `host` or `none`"));
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
+use crate::network;
 use crate::plan::{Network, Plan};
 
 use super::lookup::Merged;
@@ -13,13 +14,23 @@ use crate::sys::fd;
 pub(super) fn hosts(hostname: &str, network: Network) -> Option<Vec<u8>> {
     let mut text = match network {
         Network::Host => fd::read_small("/etc/hosts".as_ref(), 16 << 20).ok()?,
-        Network::None => b"127.0.0.1 localhost\n::1 localhost\n".to_vec(),
+        Network::None | Network::Private => b"127.0.0.1 localhost\n::1 localhost\n".to_vec(),
     };
     if !text.is_empty() && !text.ends_with(b"\n") {
         text.push(b'\n');
     }
     text.extend_from_slice(format!("127.0.1.1 {hostname}\n").as_bytes());
     Some(text)
+}
+
+/// The resolver configuration of a box with a network of its own; none where there is nobody to ask.
+pub(super) fn own_resolv_conf(plan: &Plan) -> Option<Vec<u8>> {
+    let address = match plan.network {
+        Network::Host | Network::None => return None,
+        Network::Private if plan.allow.is_empty() => network::STACK_RESOLVER,
+        Network::Private => network::GATE_RESOLVER,
+    };
+    Some(format!("nameserver {address}\n").into_bytes())
 }
 
 /// The host's resolver configuration, if it has one.

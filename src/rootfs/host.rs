@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::mount::{Op, Root, c_path};
-use crate::plan::Home;
+use crate::plan::{Home, Network};
 
 use super::{Error, Layout, Wanted, files, tmpfs};
 
@@ -43,7 +43,13 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
         ops.push(Op::BindWithin { from: c"/run/devbox/hosts".into(), at: c"/etc/hosts".into() });
     }
     // On many hosts `/etc/resolv.conf` is a link into `/run`, which is the box's own.
-    if let Some(resolv) = files::resolv_conf().and_then(|path| path.canonicalize().ok())
+    let resolv = files::resolv_conf().and_then(|path| path.canonicalize().ok());
+    if let Some(content) = files::own_resolv_conf(wanted.plan) {
+        ops.push(Op::Write { at: c"/run/devbox/resolv.conf".into(), content, mode: 0o644 });
+        let at = c_path(resolv.as_deref().unwrap_or("/etc/resolv.conf".as_ref()))?;
+        ops.push(Op::BindWithin { from: c"/run/devbox/resolv.conf".into(), at });
+    } else if let Some(resolv) = resolv
+        && wanted.plan.network == Network::Host
         && resolv.starts_with("/run")
     {
         let (from, at) = (c_path(&resolv)?, c_path(&resolv)?);

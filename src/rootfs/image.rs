@@ -29,6 +29,10 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
     let hostname = format!("{}\n", wanted.plan.hostname).into_bytes();
     ops.push(Op::Write { at: c"/run/devbox/hostname".into(), content: hostname, mode: 0o644 });
     ops.push(Op::BindWithin { from: c"/run/devbox/hostname".into(), at: c"/etc/hostname".into() });
+    if let Some(content) = files::own_resolv_conf(wanted.plan) {
+        ops.push(Op::Write { at: c"/run/devbox/resolv.conf".into(), content, mode: 0o644 });
+        ops.push(Op::BindWithin { from: c"/run/devbox/resolv.conf".into(), at: c"/etc/resolv.conf".into() });
+    }
     if wanted.plan.network == Network::Host
         && let Some(resolv) = files::resolv_conf()
     {

@@ -23,12 +23,22 @@ use super::{Spec, Stage, classic, fuse, handles, mounts};
 /// What stopped the set-up: stage, index of the operation, reason.
 pub(super) struct Failure(pub(super) Stage, pub(super) u16, pub(super) Errno);
 
+/// Connections to the launcher, for what is done by it or by processes outside of the box.
+#[derive(Clone, Copy)]
+pub(super) struct ToLauncher<'a> {
+    /// Where a FUSE connection and the user namespace go.
+    pub(super) handles: Option<&'a UnixStream>,
+    /// With a network that is served.
+    pub(super) network: Option<&'a UnixStream>,
+}
+
 /// Turns this process, fresh from the clone, into the inside of a box. `released` blocks until the launcher
-/// has done its part: written the maps of many ids, put it into its cgroup; `launcher` is where a FUSE connection and the user namespace go; `arguments` is the length of the argument strings to erase.
+/// has done its part: written the maps of many ids, put it into its cgroup; `ends` is where goes what the launcher gets;
+/// `arguments` is the length of the argument strings to erase.
 pub(super) fn set_up(
     spec: &Spec,
     released: impl FnOnce() -> nix::Result<()>,
-    launcher: Option<&UnixStream>,
+    ends: ToLauncher<'_>,
     arguments: usize,
 ) -> Result<(), Failure> {
     let at = |stage| move |errno| Failure(stage, 0, errno);
@@ -40,7 +50,7 @@ pub(super) fn set_up(
             IdMaps::Full { .. } => userns::become_root(),
         })
         .map_err(at(Stage::Maps))?;
-    if let (true, Some(launcher)) = (spec.bounds.watched, launcher) {
+    if let (true, Some(launcher)) = (spec.bounds.watched, ends.handles) {
         handles::user_namespace()
             .and_then(|namespace| handles::send(launcher, [&namespace]))
             .map_err(at(Stage::Limits))?;
@@ -50,16 +60,19 @@ pub(super) fn set_up(
         confinement.begin().map_err(|(piece, errno)| Failure(Stage::Confinement, piece as u16, errno))?;
     }
     set_attributes(arguments).map_err(at(Stage::Attributes))?;
+    if let Some(network) = &spec.network {
+        network.set_up(ends.network).map_err(at(Stage::Network))?;
+    }
 
     sys::mount::make_private().map_err(at(Stage::Private))?;
     match take_all(spec, mounts::take) {
         Ok(taken) => {
-            mount_root(spec, launcher).map_err(at(Stage::Root))?;
+            mount_root(spec, ends.handles).map_err(at(Stage::Root))?;
             change_root(spec).map_err(at(Stage::Pivot))?;
             carry_out(spec, &taken)?;
         }
         // kernels before 5.12, and filters that know no newer calls
-        Err(Failure(_, _, Errno::ENOSYS | Errno::EPERM)) => classic::set_up(spec, launcher)?,
+        Err(Failure(_, _, Errno::ENOSYS | Errno::EPERM)) => classic::set_up(spec, ends.handles)?,
         Err(failure) => return Err(failure),
     }
     match nix::unistd::sethostname(std::ffi::OsStr::new(&*spec.hostname.to_string_lossy())) {
@@ -70,8 +83,8 @@ pub(super) fn set_up(
     if let Some(confinement) = &spec.confinement {
         confinement.finish().map_err(|(piece, errno)| Failure(Stage::Confinement, piece as u16, errno))?;
     }
-    if spec.own_network {
-        sys::process::bring_loopback_up().map_err(at(Stage::Names))?;
+    if let Some(network) = &spec.network {
+        network.await_way_out(ends.network).map_err(at(Stage::Network))?;
     }
     nix::sys::prctl::set_pdeathsig(None).map_err(at(Stage::Attributes))
 }

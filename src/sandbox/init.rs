@@ -103,7 +103,7 @@ fn prepare(
     shim: &OwnedFd,
     log: Option<&Log>,
 ) -> nix::Result<SignalFd> {
-    process::close_all_but([
+    process::close_all_but(&[
         listener.as_raw_fd(),
         lock.as_raw_fd(),
         connection.as_raw_fd(),

@@ -14,7 +14,9 @@ use crate::sys::process::{self, Clone};
 use crate::sys::shim;
 use crate::userns::{self, Helpers};
 
-use super::{Cgroup, Error, Spec, child, fuse, handles, init};
+use super::child::{self, ToLauncher};
+use super::network::{Network, Waiting};
+use super::{Cgroup, Error, Spec, fuse, handles, init};
 
 /// What the new box takes over from the launcher.
 pub struct Ends {
@@ -49,7 +51,7 @@ pub fn launch(spec: &Spec, ends: Ends, arguments: usize) -> Result<Launched, Err
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
-    if spec.own_network {
+    if spec.network.is_some() {
         flags |= CloneFlags::CLONE_NEWNET;
     }
     // Made here, for a sealed program can only be made where memfd_create is allowed to.
@@ -66,20 +68,17 @@ pub fn launch(spec: &Spec, ends: Ends, arguments: usize) -> Result<Launched, Err
     }
     .map_err(Error::Talk)?;
 
-    let (from_child, to_launcher) = if spec.bounds.watched || matches!(spec.root, Root::Fuse(_)) {
-        UnixStream::pair()
-            .map(|(ours, theirs)| (Some(ours), Some(theirs)))
-            .map_err(|error| Error::Talk(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))?
-    } else {
-        (None, None)
-    };
+    let (from_child, to_launcher) = pair_if(spec.bounds.watched || matches!(spec.root, Root::Fuse(_)))?;
+    let outside = spec.network.as_ref().map(Network::prepare).transpose()?.flatten();
+    let (outside, network_theirs) = outside.unzip();
 
     let (cloned, placed) = clone(flags, ends.cgroup.as_ref())?;
     match cloned {
         Clone::Child => {
             drop((wait_write, from_child));
             let released = || wait_read.as_ref().map_or(Ok(()), userns::await_end);
-            if let Err(failure) = child::set_up(spec, released, to_launcher.as_ref(), arguments) {
+            let served = ToLauncher { handles: to_launcher.as_ref(), network: network_theirs.as_ref() };
+            if let Err(failure) = child::set_up(spec, released, served, arguments) {
                 child::report(&ends.connection, &failure);
                 process::exit_now(1);
             }
@@ -87,27 +86,40 @@ pub fn launch(spec: &Spec, ends: Ends, arguments: usize) -> Result<Launched, Err
         }
         Clone::Parent(pid, pidfd) => {
             let Ends { lock, cgroup, .. } = ends;
-            drop((wait_read, to_launcher));
+            drop((wait_read, to_launcher, network_theirs));
             let placed = match cgroup.filter(|_| !placed) {
                 Some(cgroup) => cgroup.take(pid).map_err(Error::Cgroup),
                 None => Ok(()),
             };
-            let prepared = placed.and_then(|()| helpers.map_or(Ok(()), |helpers| Ok(helpers.write(pid)?)));
-            if let Err(error) = prepared {
-                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-                let _ = nix::sys::wait::waitpid(pid, None);
-                return Err(error);
-            }
-            // Closing tells the child.
-            drop(wait_write);
-            let userns = match &from_child {
-                Some(child) if spec.bounds.watched => handles::receive(child).map_err(Error::Talk)?,
-                _ => None,
+            let serve = || {
+                placed?;
+                helpers.map_or(Ok(()), |helpers| helpers.write(pid))?;
+                // Closing tells the child.
+                drop(wait_write);
+                let userns = match &from_child {
+                    Some(child) if spec.bounds.watched => handles::receive(child).map_err(Error::Talk)?,
+                    _ => None,
+                };
+                let network = match (&spec.network, outside) {
+                    (Some(network), Some(outside)) => Some(outside.serve(network, &pidfd)?),
+                    _ => None,
+                };
+                if let (Root::Fuse(fuse), Some(child)) = (&spec.root, from_child) {
+                    fuse::serve(fuse, &child, &lock).map_err(Error::Serve)?;
+                }
+                network.map_or(Ok(()), Waiting::finish)?;
+                Ok(userns)
             };
-            if let (Root::Fuse(fuse), Some(child)) = (&spec.root, from_child) {
-                fuse::serve(fuse, &child, &lock).map_err(Error::Serve)?;
+            match serve() {
+                Ok(userns) => {
+                    Ok(Launched { pid, pidfd, userns: userns.map(|[userns]: [OwnedFd; 1]| userns) })
+                }
+                Err(error) => {
+                    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+                    let _ = nix::sys::wait::waitpid(pid, None);
+                    Err(error)
+                }
             }
-            Ok(Launched { pid, pidfd, userns: userns.map(|[userns]| userns) })
         }
     }
 }
@@ -123,4 +135,13 @@ fn clone(flags: CloneFlags, cgroup: Option<&Cgroup>) -> Result<(Clone, bool), Er
         }
     }
     Ok((process::clone_namespaces(flags).map_err(userns::Error::Namespaces)?, false))
+}
+
+/// A connection between launcher and child, where one is needed: the launcher's end and the child's.
+fn pair_if(needed: bool) -> Result<(Option<UnixStream>, Option<UnixStream>), Error> {
+    if !needed {
+        return Ok((None, None));
+    }
+    let pair = UnixStream::pair().map(|(ours, theirs)| (Some(ours), Some(theirs)));
+    pair.map_err(|error| Error::Talk(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))
 }

@@ -23,6 +23,7 @@ mod handles;
 mod init;
 mod launch;
 mod mounts;
+mod network;
 mod refused;
 pub mod scope;
 mod spawn;
@@ -41,6 +42,7 @@ pub use bounds::{Bounds, some_processors};
 pub use cgroup::Cgroup;
 pub use confine::Confinement;
 pub use launch::{Ends, Launched, launch};
+pub use network::Network;
 
 /// All that makes a box's inside.
 #[derive(Debug, Clone)]
@@ -55,8 +57,8 @@ pub struct Spec {
     pub ops: Vec<Op>,
     /// Host name inside.
     pub hostname: CString,
-    /// A network namespace of its own, with loopback alone.
-    pub own_network: bool,
+    /// A network namespace of its own; the host's without.
+    pub network: Option<Network>,
     /// What keeps sessions from more than the namespaces do; none for a box of one's own work.
     pub confinement: Option<Confinement>,
     /// What is limited by pid 1 and in each session.
@@ -85,7 +87,7 @@ pub enum Stage {
     Pivot = 4,
     /// Carrying out `Spec::ops`.
     Operation = 5,
-    /// Host name or loopback.
+    /// Host name.
     Names = 6,
     /// Becoming the box's init.
     Init = 7,
@@ -93,6 +95,8 @@ pub enum Stage {
     Confinement = 8,
     /// Putting the box's limits in place.
     Limits = 9,
+    /// Making a network of the box's own.
+    Network = 10,
 }
 
 /// Why a box could not be started.
@@ -118,6 +122,30 @@ pub enum Error {
     /// The program that serves the root ended at once.
     #[error("fuse-overlayfs does not serve the box's root: {}", .said.trim().escape_debug())]
     NotServed {
+        /// What it said last.
+        said: String,
+    },
+    /// What serves the box's network could not be started.
+    #[error("cannot {what}")]
+    Gate {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A place on the host where a port of the box was to be reached.
+    #[error("cannot listen on {place} for the box")]
+    Port {
+        /// Address and port.
+        place: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The program that leads out of the box's network ended, or did nothing.
+    #[error("there is no way out of the box's network: {}", .said.escape_debug())]
+    NoWayOut {
         /// What it said last.
         said: String,
     },
@@ -159,7 +187,17 @@ impl Error {
                     .into()
             }
             Self::Cgroup(_) => "another program may have removed it: try again".into(),
-            Self::SetUp { .. } | Self::Serve(_) | Self::Talk(_) => return None,
+            Self::Port { source, .. } => match source.kind() {
+                std::io::ErrorKind::AddrInUse => "something listens there already, another box perhaps: choose another port".into(),
+                std::io::ErrorKind::PermissionDenied => "ports below 1024 are root's: choose another one".into(),
+                _ => "the address has to be one of this machine's: `0.0.0.0` for all, none for 127.0.0.1".into(),
+            },
+            Self::NoWayOut { .. } => {
+                "all that pasta or slirp4netns said is in `network.log` in the box's folder; `devbox doctor` looks at what they \
+                 need, and `allow` does without them"
+                    .into()
+            }
+            Self::SetUp { .. } | Self::Serve(_) | Self::Gate { .. } | Self::Talk(_) => return None,
         })
     }
 
@@ -179,10 +217,11 @@ impl Error {
                 }
                 op => (Stage::Operation, op.map_or_else(String::new, op_words)),
             },
-            6 => (Stage::Names, "set the box's host name and network".to_owned()),
+            6 => (Stage::Names, "set the box's host name".to_owned()),
             7 => (Stage::Init, "become the box's init".to_owned()),
             8 => (Stage::Confinement, format!("confine the box: {}", confine::piece_words(index))),
             9 => (Stage::Limits, "put the box's limits in place".to_owned()),
+            10 => (Stage::Network, "make the box's network".to_owned()),
             _ => (Stage::Attributes, "set the attributes of the box's init".to_owned()),
         };
         Self::SetUp { what, stage, errno }

@@ -319,7 +319,7 @@ mod tests {
             mount_point: c"/".into(),
             ops: Vec::new(),
             hostname: c"box".into(),
-            own_network: false,
+            network: None,
             confinement: None,
             bounds: sandbox::Bounds::default(),
             fingerprint: 0,

@@ -80,8 +80,11 @@ pub fn fingerprint(plan: &Plan) -> u64 {
         mounts,
         network,
         limits,
+        allow,
+        ports,
         ..
     } = plan;
+    let network = (network, allow, ports);
     let mut hasher = DefaultHasher::new();
     let parts =
         (name, image, platform, ids, driver, isolation, home, project, hostname, mounts, network, limits);

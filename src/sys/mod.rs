@@ -15,6 +15,7 @@ pub mod fd;
 mod math;
 pub mod mount;
 pub mod process;
+pub mod route;
 pub mod shim;
 pub mod tty;
 pub mod xattr;

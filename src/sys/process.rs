@@ -137,7 +137,7 @@ pub fn in_background_with<const N: usize>(kept: [RawFd; N], work: impl FnOnce())
             (0..3).try_for_each(|number| duplicate_to(&null, number))
         });
         // nothing of the caller's stays open: not its locks, not its pipes
-        if quiet.is_ok() && close_all_but(kept).is_ok() {
+        if quiet.is_ok() && close_all_but(&kept).is_ok() {
             work();
         }
         exit_now(0);
@@ -264,9 +264,9 @@ pub fn exit_now(status: i32) -> ! {
 /// Closes every descriptor from 3 up but `kept`.
 ///
 /// Only for a child after a clone, which owns copies of all of them and uses none but `kept` from here on.
-pub fn close_all_but<const N: usize>(kept: [RawFd; N]) -> nix::Result<()> {
+pub fn close_all_but(kept: &[RawFd]) -> nix::Result<()> {
     match close_ranges_but(kept) {
-        Err(Errno::ENOSYS | Errno::EPERM) => close_each_but(&kept),
+        Err(Errno::ENOSYS | Errno::EPERM) => close_each_but(kept),
         closed => closed,
     }
 }
@@ -285,8 +285,8 @@ fn close_each_but(kept: &[RawFd]) -> nix::Result<()> {
     Ok(())
 }
 
-fn close_ranges_but<const N: usize>(kept: [RawFd; N]) -> nix::Result<()> {
-    let mut kept = kept.map(|number| number as libc::c_uint);
+fn close_ranges_but(kept: &[RawFd]) -> nix::Result<()> {
+    let mut kept: Vec<_> = kept.iter().map(|number| *number as libc::c_uint).collect();
     kept.sort_unstable();
     let mut first = 3;
     for number in kept {
@@ -317,7 +317,7 @@ pub fn hand_over(given: impl AsFd, held: impl AsFd, number: RawFd) -> nix::Resul
     let (given, held) = (copy(given.as_fd().as_raw_fd())?, copy(held.as_fd().as_raw_fd())?);
     // SAFETY: whatever has this number is closed by the next call, were it not replaced here.
     Errno::result(unsafe { libc::dup2(given, number) })?;
-    close_all_but([number, held])
+    close_all_but(&[number, held])
 }
 
 /// Gives up all rights in this user namespace but those of `capabilities`, by number (linux/capability.h), and keeps

@@ -132,6 +132,17 @@ pub fn strace() -> Probe {
     program("strace", "strace")
 }
 
+pub fn ip() -> Probe {
+    program("ip", "iproute2")
+}
+
+/// What leads out of a network namespace without rights.
+pub fn way_out() -> Probe {
+    program("pasta", "passt").or_else(|_| program("slirp4netns", "slirp4netns"))?;
+    let tun = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    tun.map(drop).map_err(|error| format!("/dev/net/tun can't be opened ({error})"))
+}
+
 pub fn bash() -> Probe {
     program("bash", "bash")
 }

@@ -59,6 +59,7 @@ target = "${project}/x"
 
 [network]
 mode = "none"
+ports = ["8080:80"]
 
 [limits]
 memory = "4GiB"
@@ -120,6 +121,8 @@ strict = true
                 .into(),
                 strict: Some(true),
             },
+            allow: Vec::new(),
+            ports: vec!["8080:80".parse().unwrap()],
         }
     );
 }
@@ -173,12 +176,40 @@ fn mistakes_are_shown_whole() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_at_its_line() {
-    for (text, place) in [
-        ("[network]\nmode = \"private\"", "2:8: network mode `private` is not built yet"),
-        ("[network]\nports = [\"80:80\"]", "2:1: `ports` of [network] is not built yet"),
-        ("[setup]\nrun = []", "2:1: `run` of [setup] is not built yet"),
+fn what_may_be_reached() {
+    let read = |text: &str| {
+        let text = format!("[network]\n{text}");
+        read(&Document { file: "f", text: &text }, None).map(|written| written.profile)
+    };
+    let profile = read("allow = [\"Registry.example:443\", \"*.example.org\"]").unwrap();
+    assert_eq!(profile.network, Some(Network::Private));
+    let shown: Vec<_> = profile.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["registry.example:443", "*.example.org"]);
+    assert_eq!(read("mode = \"private\"\nallow = [\"a\"]").unwrap().network, Some(Network::Private));
+    assert_eq!(read("ports = [\"8080:80\"]").unwrap().network, None);
+    for (text, wrong) in [
+        (
+            "mode = \"none\"\nallow = [\"a\"]",
+            "3:10: `allow` does not go with network mode `none`, which leads nowhere",
+        ),
+        (
+            "mode = \"host\"\nallow = [\"a\"]",
+            "3:10: `allow` does not go with network mode `host`, which leads everywhere",
+        ),
+        ("mode = \"host\"\nports = [\"1:1\"]", "3:10: `ports` does not go with network mode `host`"),
+        ("allow = [\"a\", \"a/b\"]", "2:15: `a/b` is more than a host and a port"),
+        ("allow = \"a\"", "2:9: `allow` wants an array, not a string"),
+        ("ports = [\"x\"]", "2:10: `x` does not say which port leads where"),
+        ("ports = [80]", "2:10: `ports` wants a string, not an integer"),
     ] {
+        let shown = read(text).unwrap_err().to_string();
+        assert!(shown.contains(wrong), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn what_is_not_built_is_refused_at_its_line() {
+    for (text, place) in [("[setup]\nrun = []", "2:1: `run` of [setup] is not built yet")] {
         let shown = shown(text);
         assert!(shown.starts_with(&format!("error: devbox.toml:{place}\n")), "{text}: {shown}");
         assert!(shown.contains("\nhint: "), "{text}: {shown}");
