@@ -314,6 +314,17 @@ pub enum Error {
     /// `SOURCE_DATE_EPOCH` is no time.
     #[error("SOURCE_DATE_EPOCH is `{}`, not a number of seconds since 1970", .0.escape_debug())]
     BadEpoch(String),
+    /// A key of an agent is wanted, and no agent is known.
+    #[error("the box wants a key of your ssh-agent, and SSH_AUTH_SOCK names none")]
+    NoAgent,
+    /// The agent does not answer.
+    #[error("cannot talk to your ssh-agent at {}", .path.display())]
+    Agent {
+        /// Its socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A path of the command line is none in a box.
     #[error("`{}` is not a path in a box", .0.display())]
     NotInTheBox(PathBuf),
@@ -500,6 +511,9 @@ impl Error {
             Self::Conflicts { name, .. } => Some(format!(
                 "`devbox update --force {name}` goes over and keeps the box's; `devbox diff {name}` lists them all"
             )),
+            Self::NoAgent | Self::Agent { .. } => {
+                Some("`eval \"$(ssh-agent)\" && ssh-add` starts one; without `ssh-agent` in the profile none is wanted".into())
+            }
             Self::NotInTheBox(_) => Some("it begins with `/` and has no `..`".into()),
             Self::ResetBelow { above, .. } => Some(format!("reset `{}`", above.display())),
             Self::NothingToImport => Some("`devbox import FILE`, or `… | devbox import -`".into()),

@@ -71,6 +71,8 @@ fn every_profile_key_is_documented() {
         "[[mounts]]",
         "[network]",
         "[limits]",
+        "[secrets]",
+        "ssh-agent",
         "allow",
     ] {
         assert!(readme.contains(key), "{key}");

@@ -48,6 +48,7 @@ mod network;
 mod owners;
 mod packages;
 mod project;
+mod secrets;
 mod session;
 mod sudo;
 mod syscalls;

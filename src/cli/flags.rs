@@ -101,6 +101,12 @@ pub struct PlanFlags {
         help_heading = SEES
     )]
     pub network: Option<Network>,
+    /// Hand in this file, to be read at /run/secrets/NAME; may be given again
+    #[arg(long = "secret", value_name = "NAME=FILE", value_hint = ValueHint::AnyPath, help_heading = SEES)]
+    pub secrets: Vec<String>,
+    /// Let the box sign with this key of your ssh-agent: a fingerprint or a comment, as ssh-add -l lists it
+    #[arg(long, value_name = "KEY", help_heading = SEES)]
+    pub ssh_agent: Vec<String>,
     /// Let the box connect to this host, and to no other that is not named too; may be given again
     ///
     /// A name, *.DOMAIN for all names below, or an address; without a port, 80 and 443. Implies --network private.
@@ -179,6 +185,8 @@ impl PlanFlags {
             isolation: if self.untrusted { Some(Isolation::Untrusted) } else { self.isolation },
             home: self.home,
             network: self.network,
+            secrets: self.secrets,
+            ssh_agent: self.ssh_agent,
             allow: self.allow,
             publish: self.publish,
             env: self.env,

@@ -20,6 +20,7 @@ mod images;
 mod import;
 mod in_use;
 mod inspect;
+mod keys;
 mod limits;
 mod load;
 mod login;

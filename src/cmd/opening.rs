@@ -243,6 +243,7 @@ impl Opening<'_> {
             gid: self.host.gid,
             home: self.host.home.clone(),
         };
+        let keys = self.keys(boxes)?;
         let wanted = Wanted {
             plan: &self.plan,
             folder: &folder,
@@ -254,6 +255,7 @@ impl Opening<'_> {
             account: single_id,
             owners,
             delta,
+            agent: keys.as_ref().map(|keys| keys.path.as_path()),
             volatile: self.ephemeral,
         };
         let layout = rootfs::prepare(&wanted)?;
@@ -279,6 +281,9 @@ impl Opening<'_> {
             fingerprint: fingerprint(&self.plan),
         };
         let started = start(boxes, name, lock, &spec, open.clone(), &limited, entry::arguments_length())?;
+        if let Some(keys) = keys {
+            keys.serve(&folder, &started.launched.pidfd)?;
+        }
         let begun = |_| {
             if last != Some(word)
                 && let Err(error) = boxes.mark_started(name, word)
@@ -351,6 +356,9 @@ impl Opening<'_> {
                 "PATH" if self.has_sudo() => c_string(format!("PATH={}:{value}", rootfs::SHIMS))?,
                 _ => c_string(format!("{name}={value}"))?,
             });
+        }
+        if !self.plan.ssh_agent.is_empty() && !resolved.env.contains_key("SSH_AUTH_SOCK") {
+            environment.push(c_string(format!("SSH_AUTH_SOCK={}", rootfs::SSH_AGENT))?);
         }
         let identity = match (&resolved.account, single) {
             (account, false) if account.uid != 0 => {

@@ -32,6 +32,7 @@ impl Plan {
             rows.push(("limits", "strict".to_owned()));
         }
         rows.extend(self.allow.iter().map(|entry| ("allow", entry.to_string())));
+        rows.extend(self.ssh_agent.iter().map(|key| ("ssh-agent", key.clone())));
         rows.extend(
             self.ports.iter().map(|port| ("port", format!("{} to {} in the box", port.host, port.inside))),
         );

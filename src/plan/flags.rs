@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, mounts};
 use crate::limits::Limits;
 use crate::profile::place::Place;
 use crate::profile::{
@@ -34,6 +34,10 @@ pub struct Flags {
     pub home: Option<Home>,
     /// `--network`.
     pub network: Option<Network>,
+    /// `--secret NAME=FILE`.
+    pub secrets: Vec<String>,
+    /// `--ssh-agent KEY`.
+    pub ssh_agent: Vec<String>,
     /// `--allow HOST[:PORT]`.
     pub allow: Vec<String>,
     /// `-p [ADDRESS:]HOST_PORT:BOX_PORT`.
@@ -98,6 +102,15 @@ pub(super) fn volume(text: &str, cwd: &Path) -> Result<Mount, BadValue> {
     }
     let source = Source::Host(Place::on_host(source, Some(&Place::absolute(cwd)))?);
     Ok(Mount { source, target: Place::in_box(target)?, mode, optional: false })
+}
+
+/// The mount `--secret text` asks for by someone who stands in `cwd`.
+pub(super) fn secret(text: &str, cwd: &Path) -> Result<Mount, BadValue> {
+    let Some((name, file)) = text.split_once('=') else {
+        let wrong = format!("{} has no file", grammar::quoted(text));
+        return Err(BadValue::new(wrong).or("NAME=FILE: the file is at /run/secrets/NAME in the box"));
+    };
+    mounts::secret(&grammar::secret_name(name)?, Place::on_host(file, Some(&Place::absolute(cwd)))?)
 }
 
 #[cfg(test)]

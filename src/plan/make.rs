@@ -68,6 +68,7 @@ pub fn make(
         allow: reach.allow,
         ports: reach.ports,
         limits: flags::limits(flags)?.over(profile.limits.clone()).over(untrusted::limits(isolation)),
+        ssh_agent: keys(profile, flags)?,
         profiles: found.origins.clone(),
         image,
         isolation,
@@ -138,6 +139,19 @@ fn default_name(found: &Found, image: &Image) -> String {
     let name: String =
         wanted.chars().map(plain).skip_while(|letter| !letter.is_ascii_alphanumeric()).take(64).collect();
     if name.is_empty() { "box".to_owned() } else { name }
+}
+
+/// The keys that profile and flags name, each once.
+fn keys(profile: &profile::Profile, flags: &Flags) -> Result<Vec<String>, Error> {
+    let mut keys: Vec<String> = Vec::new();
+    let flagged = flags.ssh_agent.iter().map(|key| grammar::agent_key(key));
+    for key in profile.ssh_agent.iter().cloned().map(Ok).chain(flagged) {
+        let key = key.map_err(|source| Error::Flag { flag: "--ssh-agent", source })?;
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
 }
 
 fn variables(

@@ -80,6 +80,8 @@ pub struct Plan {
     pub allow: Vec<Allow>,
     /// What of the box can be connected to, each place on the host once.
     pub ports: Vec<Publish>,
+    /// Keys of the caller's ssh-agent that sessions may use: fingerprints or comments.
+    pub ssh_agent: Vec<String>,
     /// The profiles this was made from, base first, with where each was found.
     pub profiles: Vec<Origin>,
 }

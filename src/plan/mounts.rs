@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use super::flags::volume;
-use super::{Error, Flags, Host, Mount};
-use crate::profile::place::may_hold_a_mount;
-use crate::profile::{self, Profile, Source};
+use super::flags::{self, volume};
+use super::{Error, Flags, Host, Mount, MountMode};
+use crate::profile::place::{Place, may_hold_a_mount};
+use crate::profile::{self, BadValue, Profile, Source};
+
+/// Where files of `[secrets]` stand in a box.
+const SECRETS: &str = "/run/secrets";
 
 /// All mounts: of two with the same target the later counts, and flags come last; outer ones stand before those
 /// inside them, so that none hides another.
@@ -22,7 +25,11 @@ pub(super) fn collect(
         .volumes
         .iter()
         .map(|text| volume(text, &host.cwd).map_err(|source| Error::Flag { flag: "-v", source }));
-    for wanted in profile.mounts.iter().cloned().map(Ok).chain(volumes) {
+    let bad = |flag| move |source| Error::Flag { flag, source };
+    let secrets =
+        profile.secrets.iter().map(|(name, file)| secret(name, file.clone()).map_err(bad("[secrets]")));
+    let handed = flags.secrets.iter().map(|text| flags::secret(text, &host.cwd).map_err(bad("--secret")));
+    for wanted in profile.mounts.iter().cloned().map(Ok).chain(secrets).chain(volumes).chain(handed) {
         let Some(mount) = fill_in(&wanted?, host, project)? else { continue };
         match mounts.iter_mut().find(|other| other.target == mount.target) {
             Some(other) => *other = mount,
@@ -31,6 +38,12 @@ pub(super) fn collect(
     }
     mounts.sort_by_key(|mount| mount.target.components().count());
     Ok(mounts)
+}
+
+/// A file handed in by name, to be read.
+pub(super) fn secret(name: &str, file: Place) -> Result<profile::Mount, BadValue> {
+    let target = Place::in_box(&format!("{SECRETS}/{name}"))?;
+    Ok(profile::Mount { source: Source::Host(file), target, mode: MountMode::Ro, optional: false })
 }
 
 /// The mount as it will be made; none when it is optional and below a project there is none of.

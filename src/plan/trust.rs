@@ -77,6 +77,8 @@ pub fn reaches(
         let published = plan.ports.iter().filter(|port| asked.ports.contains(port));
         wishes.extend(published.map(|port| format!("listens on {} of this machine", port.host)));
     }
+    let keys = plan.ssh_agent.iter().filter(|key| found.profile.ssh_agent.contains(key));
+    wishes.extend(keys.map(|key| format!("signs with the key {} of your ssh-agent", key.escape_debug())));
     let from_host = |name: &&String| found.profile.env.get(*name) == Some(&profile::Variable::FromHost);
     let passed =
         plan.env.iter().filter(|(_, value)| matches!(value, Variable::FromHost(_))).map(|(name, _)| name);

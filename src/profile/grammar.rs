@@ -55,6 +55,29 @@ pub fn publish(text: &str) -> Result<Publish, BadValue> {
     Ok(text.parse::<Publish>()?)
 }
 
+/// A secret's name: that of a file, `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}`.
+pub fn secret_name(text: &str) -> Result<String, BadValue> {
+    box_name(text).map_err(|_| {
+        BadValue::new(format!("{} can't be the name of a secret", quoted(text)))
+            .or("letters, digits, `_`, `.` and `-`, the first a letter or a digit")
+    })
+}
+
+/// A key of an ssh-agent: its fingerprint as ssh-add(1) lists it, or its comment.
+pub fn agent_key(text: &str) -> Result<String, BadValue> {
+    let printable = !text.is_empty() && !text.contains(char::is_control);
+    let fingerprint = |rest: &str| {
+        rest.len() == 43
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+    };
+    match text.strip_prefix("SHA256:") {
+        Some(rest) if fingerprint(rest) => Ok(text.to_owned()),
+        None if printable => Ok(text.to_owned()),
+        _ => Err(BadValue::new(format!("{} names no key", quoted(text)))
+            .or("a fingerprint or a comment, as `ssh-add -l` lists them")),
+    }
+}
+
 /// A value from outside, escaped, cut to a length worth printing and put in backticks.
 pub(crate) fn quoted(text: &str) -> String {
     let mut shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();

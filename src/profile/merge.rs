@@ -28,6 +28,10 @@ fn over(base: Profile, top: Profile) -> Profile {
     let mut mounts = base.mounts;
     mounts.extend(top.mounts);
     let (mut allow, mut ports) = Network::left_of(top.network, base.allow, base.ports);
+    let mut secrets = base.secrets;
+    secrets.extend(top.secrets);
+    let mut ssh_agent = base.ssh_agent;
+    ssh_agent.extend(top.ssh_agent);
     allow.extend(top.allow);
     ports.extend(top.ports);
     Profile {
@@ -49,6 +53,8 @@ fn over(base: Profile, top: Profile) -> Profile {
         limits: top.limits.over(base.limits),
         allow,
         ports,
+        secrets,
+        ssh_agent,
     }
 }
 

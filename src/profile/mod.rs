@@ -78,6 +78,10 @@ pub struct Profile {
     pub allow: Vec<Allow>,
     /// What of it may be connected to.
     pub ports: Vec<Publish>,
+    /// `[secrets]`: files of the host, by the name they have in the box.
+    pub secrets: BTreeMap<String, Place>,
+    /// Keys of the caller's ssh-agent that may be used: fingerprints or comments.
+    pub ssh_agent: Vec<String>,
 }
 
 /// A variable as a profile asks for it.

@@ -47,6 +47,8 @@ pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Wr
         None => Vec::new(),
     };
     let (network, allow, ports) = network(document, top.section("network")?)?;
+    let ssh_agent = plain(top.strings("ssh-agent", grammar::agent_key)?);
+    let secrets = secrets(document, top.section("secrets")?, folder)?;
     let limits = top.section("limits")?.map(limits).transpose()?.unwrap_or_default();
     for (name, keys) in NOT_BUILT {
         if let Some(mut section) = top.section(name)? {
@@ -73,6 +75,8 @@ pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Wr
         limits,
         allow,
         ports,
+        secrets,
+        ssh_agent,
     };
     Ok(Written { profile, extends })
 }
@@ -93,6 +97,21 @@ fn limits(mut section: Section<'_>) -> Result<Limits, Error> {
     limits.strict = section.boolean("strict")?.map(Spanned::into_inner);
     section.finish()?;
     Ok(limits)
+}
+
+fn secrets<'t>(
+    document: &Document<'t>,
+    section: Option<Section<'t>>,
+    folder: Option<&Place>,
+) -> Result<BTreeMap<String, Place>, Error> {
+    let mut secrets = BTreeMap::new();
+    for (key, item) in section.into_iter().flat_map(Section::entries) {
+        let mistake = |wrong: BadValue| document.mistake(key.span(), &wrong);
+        let name = grammar::secret_name(key.get_ref()).map_err(mistake)?;
+        let file = document.string(&name, item)?;
+        secrets.insert(name, Place::on_host(&file, folder).map_err(mistake)?);
+    }
+    Ok(secrets)
 }
 
 fn literal_variables<'t>(

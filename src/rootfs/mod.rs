@@ -27,6 +27,8 @@ pub use driver::MOST_LAYERS;
 
 /// Folder of `sudo`, `su` and `doas` in a box with one id; belongs first into PATH.
 pub const SHIMS: &str = "/run/devbox/bin";
+/// Where a box finds the caller's ssh-agent; for `SSH_AUTH_SOCK`.
+pub const SSH_AGENT: &str = "/run/devbox/ssh-agent.sock";
 /// apt's settings for a root of one id; for the variable of the same name (apt.conf(5)).
 pub const APT_CONFIG: &str = "/run/devbox/apt.conf";
 
@@ -80,6 +82,8 @@ pub struct Wanted<'a> {
     pub owners: Vec<ForeignOwner>,
     /// With `full` ids and the driver `overlay`, the layer that has them instead.
     pub delta: Option<Delta>,
+    /// The socket on the host of the ssh-agent for it.
+    pub agent: Option<&'a Path>,
     /// Thrown away at its end: no sync.
     pub volatile: bool,
 }

@@ -10,7 +10,7 @@ use crate::mount::{Op, Overlay, c_path};
 use crate::plan::{Home, Isolation, Mount, MountMode};
 
 use super::project::{first_seen, is_copied};
-use super::{Error, Layout, Wanted, bind, tmpfs};
+use super::{Error, Layout, SSH_AGENT, Wanted, bind, tmpfs};
 
 pub(super) fn add(wanted: &Wanted<'_>, layout: &mut Layout) -> Result<(), Error> {
     let home = &wanted.caller.home;
@@ -34,6 +34,9 @@ pub(super) fn add(wanted: &Wanted<'_>, layout: &mut Layout) -> Result<(), Error>
                 }
             }
         });
+    }
+    if let Some(socket) = wanted.agent {
+        layout.ops.push(bind(socket, Path::new(SSH_AGENT), true)?);
     }
     for mount in &wanted.plan.mounts {
         match operation(wanted, mount) {

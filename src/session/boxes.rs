@@ -461,6 +461,11 @@ impl Boxes {
         }
     }
 
+    /// Where sockets are.
+    pub(super) fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
     /// Listens in the name of a box whose lock the caller holds.
     pub(super) fn listen(&self, name: &str) -> Result<OwnedFd, Error> {
         dirs::ensure_private(&self.runtime)?;
@@ -563,13 +568,13 @@ fn remove_whole(
 }
 
 /// Where a box's socket is. Addresses hold 107 bytes (unix(7)); a longer path is shortened by a handle on its folder.
-struct Address {
-    path: PathBuf,
+pub(super) struct Address {
+    pub(super) path: PathBuf,
     _folder: Option<File>,
 }
 
 impl Address {
-    fn of(runtime: &Path, name: &str) -> io::Result<Self> {
+    pub(super) fn of(runtime: &Path, name: &str) -> io::Result<Self> {
         use std::os::fd::AsRawFd;
         let path = runtime.join(format!("{name}.sock"));
         if path.as_os_str().len() <= 107 {

@@ -19,6 +19,7 @@
 pub mod boxes;
 pub mod client;
 mod ended;
+mod keys;
 mod parts;
 mod relay;
 mod replace;
@@ -29,6 +30,7 @@ pub mod watch;
 
 pub use boxes::{Boxes, Record};
 pub use ended::Limited;
+pub use keys::Keys;
 pub use snapshots::Snapshot;
 
 use std::io;

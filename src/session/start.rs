@@ -82,9 +82,10 @@ pub fn fingerprint(plan: &Plan) -> u64 {
         limits,
         allow,
         ports,
+        ssh_agent,
         ..
     } = plan;
-    let network = (network, allow, ports);
+    let network = (network, allow, ports, ssh_agent);
     let mut hasher = DefaultHasher::new();
     let parts =
         (name, image, platform, ids, driver, isolation, home, project, hostname, mounts, network, limits);

@@ -128,6 +128,10 @@ pub fn podman() -> Probe {
     program("podman", "podman")
 }
 
+pub fn ssh() -> Probe {
+    program("ssh-agent", "openssh-client")
+}
+
 pub fn strace() -> Probe {
     program("strace", "strace")
 }

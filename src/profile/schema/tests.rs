@@ -31,6 +31,7 @@ home      = "none"
 workdir   = "sub"
 shell     = "zsh"
 hostname  = "my-host"
+ssh-agent = ["me@laptop"]
 
 [env]
 A = "1"
@@ -60,6 +61,9 @@ target = "${project}/x"
 [network]
 mode = "none"
 ports = ["8080:80"]
+
+[secrets]
+npmrc = "~/.npmrc"
 
 [limits]
 memory = "4GiB"
@@ -123,6 +127,8 @@ strict = true
             },
             allow: Vec::new(),
             ports: vec!["8080:80".parse().unwrap()],
+            secrets: [("npmrc".to_owned(), Place::on_host("~/.npmrc", None).unwrap())].into(),
+            ssh_agent: vec!["me@laptop".into()],
         }
     );
 }
