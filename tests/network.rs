@@ -41,13 +41,13 @@ fn proxy() -> (u16, Arc<Mutex<Vec<String>>>) {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let kept = kept.clone();
-            thread::spawn(move || answer(stream, &kept));
+            thread::spawn(move || answer(&stream, &kept));
         }
     });
     (port, requests)
 }
 
-fn answer(stream: TcpStream, requests: &Mutex<Vec<String>>) -> Option<()> {
+fn answer(stream: &TcpStream, requests: &Mutex<Vec<String>>) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut request = String::new();
     while !request.ends_with("\r\n\r\n") {
@@ -56,10 +56,11 @@ fn answer(stream: TcpStream, requests: &Mutex<Vec<String>>) -> Option<()> {
         }
     }
     requests.lock().ok()?.push(request);
-    (&stream).write_all(b"HTTP/1.1 200 Connected\r\n\r\n").ok()?;
+    let mut writer = stream;
+    writer.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").ok()?;
     let mut first = [0; 1];
     reader.read_exact(&mut first).ok()?;
-    (&stream).write_all(WORDS).ok()?;
+    writer.write_all(WORDS).ok()?;
     let _ = reader.read(&mut [0; 4096]);
     Some(())
 }

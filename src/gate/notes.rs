@@ -21,13 +21,13 @@ impl Notes {
 
     /// `what` was let through.
     pub(super) fn allowed(&self, what: &str) {
-        self.once(Event::allowed(Kind::Network, what));
+        self.once(&Event::allowed(Kind::Network, what));
     }
 
     /// `what` was refused, which `entry` of `allow` would have let through.
     pub(super) fn refused(&self, what: &str, why: &str, entry: Option<&str>) {
         let event = Event::refused(Kind::Network, what, why);
-        self.once(match entry {
+        self.once(&match entry {
             Some(entry) => event.remedy(format!("allow = [\"{entry}\"] in [network], or --allow {entry}")),
             None => event,
         });
@@ -48,12 +48,12 @@ impl Notes {
         self.refused("a connection", &format!("there are {most} already"), None);
     }
 
-    fn once(&self, event: Event) {
+    fn once(&self, event: &Event) {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if made.len() > MOST || !made.insert((event.allowed, event.what.clone())) {
             return;
         }
-        self.log.note(&event);
+        self.log.note(event);
         if made.len() > MOST {
             let why = format!("{MOST} different ones are written down");
             self.log.note(&Event::refused(Kind::Network, "further decisions are not listed", why));

@@ -85,7 +85,7 @@ impl FromStr for Allow {
     type Err = Wrong;
 
     fn from_str(text: &str) -> Result<Self, Wrong> {
-        let wrong = |why: &str| Wrong::new(format!("`{}` {why}", text.escape_debug()), GRAMMAR);
+        let wrong = |why: &'static str| Wrong::new(format!("`{}` {why}", text.escape_debug()), GRAMMAR);
         if text.contains("://") || text.contains('/') {
             return Err(wrong("is more than a host and a port"));
         }
@@ -103,10 +103,10 @@ impl FromStr for Allow {
             _ if text.starts_with('[') => {
                 Pattern::Address(host.parse().map_err(|_| wrong("has no address in its brackets"))?)
             }
-            Some(domain) => Pattern::Below(name(domain).map_err(|why| wrong(why))?),
+            Some(domain) => Pattern::Below(name(domain).map_err(wrong)?),
             None => match host.parse::<IpAddr>() {
                 Ok(address) => Pattern::Address(address),
-                Err(_) => Pattern::Name(name(host).map_err(|why| wrong(why))?),
+                Err(_) => Pattern::Name(name(host).map_err(wrong)?),
             },
         };
         if port == Some(RESOLVER) {

@@ -215,7 +215,10 @@ fn what_may_be_reached() {
 
 #[test]
 fn what_is_not_built_is_refused_at_its_line() {
-    for (text, place) in [("[setup]\nrun = []", "2:1: `run` of [setup] is not built yet")] {
+    for (text, place) in [
+        ("[setup]\nrun = []", "2:1: `run` of [setup] is not built yet"),
+        ("setup = { packages = [] }", "1:11: `packages` of [setup] is not built yet"),
+    ] {
         let shown = shown(text);
         assert!(shown.starts_with(&format!("error: devbox.toml:{place}\n")), "{text}: {shown}");
         assert!(shown.contains("\nhint: "), "{text}: {shown}");
