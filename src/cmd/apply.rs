@@ -23,7 +23,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ApplyArgs) -> Result<ExitCode, Er
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let applied = verb::settled(ui, &name, project::apply(&project, &chosen)?)?;
+    let applied = verb::settled(ui, &name, verb::apply(ui, &project, &chosen)?)?;
     match args.format {
         Format::Json => ui.json(&applied.done.iter().map(Line::from).collect::<Vec<_>>())?,
         Format::Table if ui.is_quiet() => applied.done.iter().try_for_each(|edit| ui.line(&edit.shown()))?,

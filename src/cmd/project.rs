@@ -10,10 +10,12 @@ use crate::cli::AfterFlags;
 use crate::dirs::{self, Dirs};
 use crate::error::{Error, ExitCode};
 use crate::plan::{Isolation, Plan};
-use crate::rootfs::project::{self, Applied, Chosen, Edit, Kind, Project};
+use crate::rootfs::project::{self, Applied, Chosen, Edit, Kind, Progress, Project};
 use crate::session::Boxes;
 use crate::ui::{Table, Ui, count, size};
 
+/// Bytes from which on it is shown how far an apply is.
+const WORTH_SHOWING: u64 = 32 << 20;
 /// Lines of a summary.
 const LINES: usize = 20;
 
@@ -215,7 +217,7 @@ impl After {
         }
         if self.apply && ended_well && !project::is_unchanged(&project) {
             let _lock = boxes.lock_stopped(name)?;
-            let applied = settled(ui, name, project::apply(&project, &Chosen::default())?)?;
+            let applied = settled(ui, name, apply(ui, &project, &Chosen::default())?)?;
             if !applied.done.is_empty() {
                 let shown = project.folder.display();
                 ui.note(&format!("applied to {shown}: {}", totals(&applied.done)));
@@ -237,6 +239,16 @@ impl After {
         }
         Ok(code)
     }
+}
+
+/// Applies, and shows how far it is when that takes a while.
+pub(super) fn apply(ui: &Ui, project: &Project, chosen: &Chosen) -> Result<Applied, Error> {
+    let mut working = None;
+    let applied = project::apply(project, chosen, |progress| match progress {
+        Progress::Total(bytes) => working = (bytes >= WORTH_SHOWING).then(|| ui.working("applying", bytes)),
+        Progress::Bytes(bytes) => working.iter().for_each(|working| working.advance(bytes)),
+    });
+    Ok(applied?)
 }
 
 fn summary(ui: &Ui, name: &str, project: &Project, edits: &[Edit], ephemeral: bool) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -47,27 +47,63 @@ pub struct Applied {
     pub hidden: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Applies what is chosen, all of it or nothing. The caller holds the box's lock, and no apply is left half-made.
-pub fn apply(project: &Project, chosen: &Chosen) -> Result<Applied, Error> {
-    in_own_process(|| applied(project, chosen))
+/// How far an apply is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub enum Progress {
+    /// So many bytes are to be copied.
+    Total(u64),
+    /// So many more are.
+    Bytes(u64),
+}
+
+/// What the process that does the work says, a line each.
+#[derive(Serialize, Deserialize)]
+enum Told {
+    Progress(Progress),
+    Done(Applied),
+}
+
+/// Applies what is chosen, all of it or nothing. The caller holds the box's lock, and no apply is left half-made. `hear` is
+/// told of long work.
+pub fn apply(project: &Project, chosen: &Chosen, hear: impl FnMut(Progress)) -> Result<Applied, Error> {
+    in_own_process(|tell| applied(project, chosen, tell), hear)
 }
 
 /// Drops what is chosen. The caller holds the box's lock.
 pub fn discard(project: &Project, chosen: &Chosen) -> Result<Applied, Error> {
-    in_own_process(|| discarded(project, chosen))
+    in_own_process(|_| discarded(project, chosen), |_| ())
 }
 
-fn in_own_process(work: impl FnOnce() -> Result<Applied, Error>) -> Result<Applied, Error> {
+fn in_own_process(
+    work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<Applied, Error>,
+    mut hear: impl FnMut(Progress),
+) -> Result<Applied, Error> {
     let work = |out: File| {
         // modes are those of the files
         nix::sys::stat::umask(Mode::empty());
-        Ok(serde_json::to_writer(io::BufWriter::new(out), &work()?)?)
+        let mut out = io::BufWriter::new(out);
+        let mut tell = |progress| {
+            // nobody listens any more when this fails
+            let told = serde_json::to_writer(&mut out, &Told::Progress(progress)).is_ok();
+            drop((told, out.flush()));
+        };
+        let done = work(&mut tell)?;
+        serde_json::to_writer(&mut out, &Told::Done(done))?;
+        Ok(out.flush()?)
     };
-    let answer = userns::piped(&own_ids(), work, |told| serde_json::from_reader(io::BufReader::new(told)))?;
-    answer.map_err(|error: serde_json::Error| {
-        let failed = userns::Failed { words: error.to_string(), errno: 0 };
-        userns::Error::Work(failed).into()
-    })
+    let answer = userns::piped(&own_ids(), work, |told| {
+        for told in serde_json::Deserializer::from_reader(io::BufReader::new(told)).into_iter() {
+            match told? {
+                Told::Progress(progress) => hear(progress),
+                Told::Done(done) => return Ok(Some(done)),
+            }
+        }
+        Ok(None)
+    })?;
+    let failed = |words| Error::from(userns::Error::Work(userns::Failed { words, errno: 0 }));
+    answer
+        .map_err(|error: serde_json::Error| failed(error.to_string()))?
+        .ok_or_else(|| failed("the process that was at work went away".to_owned()))
 }
 
 impl Chosen {
@@ -89,7 +125,7 @@ fn is_within(path: &[u8], above: &[u8]) -> bool {
     above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-fn applied(project: &Project, chosen: &Chosen) -> Result<Applied, Error> {
+fn applied(project: &Project, chosen: &Chosen, tell: &mut dyn FnMut(Progress)) -> Result<Applied, Error> {
     if !project.folder.is_dir() {
         return Err(Error::Gone(project.folder.clone()));
     }
@@ -134,7 +170,8 @@ fn applied(project: &Project, chosen: &Chosen) -> Result<Applied, Error> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let name = [OURS, format!("{}-{now}", std::process::id()).as_bytes()].concat();
     let place = Place::make(&project.box_folder, &project.folder, &name)?;
-    let steps = make_ready(project, &place, &wanted, &mut host);
+    tell(Progress::Total(answer.done.iter().filter_map(|edit| edit.size).sum()));
+    let steps = make_ready(project, &place, &wanted, &mut host, tell);
     let decided = steps.and_then(|steps| {
         let applied = (answer.done.len() < all.len())
             .then(|| answer.done.iter().map(|edit| edit.path.clone()).collect());
@@ -157,12 +194,23 @@ fn make_ready(
     place: &Place,
     wanted: &BTreeSet<&[u8]>,
     host: &mut Tree,
+    tell: &mut dyn FnMut(Progress),
 ) -> Result<Vec<journal::Step>, Error> {
+    /// Bytes between two words of progress.
+    const STEP: u64 = 4 << 20;
+    let mut due = 0;
     let staged = place.stage()?;
     let failed = |source| Error::Call { what: "make ready", path: Vec::new(), source };
     let mut stage = Stage::new(fd::open_folder(staged.as_fd(), journal::NEW).map_err(failed)?);
     each(project, &mut |edit, change| match wanted.contains(&edit.path[..]) {
-        true => stage.add(&edit, change.entry, host),
+        true => {
+            stage.add(&edit, change.entry, host)?;
+            due += edit.size.unwrap_or(0);
+            if due >= STEP {
+                tell(Progress::Bytes(std::mem::take(&mut due)));
+            }
+            Ok(())
+        }
         false => Ok(()),
     })?;
     let steps = stage.finish().map_err(failed)?;

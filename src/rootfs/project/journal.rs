@@ -10,11 +10,12 @@
 //! taken out of the way stays beside the rest until all is done.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -34,6 +35,8 @@ pub(super) const NEW: &[u8] = b"new";
 pub(super) const OLD: &[u8] = b"old";
 /// A path takes a hundred bytes or two.
 const MAX: usize = 1 << 30;
+/// How long another may have the project.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One thing to be done in the project. What is put there, and what is taken away, bears the step's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,12 +210,21 @@ fn finish(box_folder: &Path) -> Result<(), Error> {
     place.clear()
 }
 
-/// One apply at a time in a project.
+/// One apply at a time in a project; waits a minute for another.
 pub(super) fn lock(project: &Path) -> Result<File, Error> {
     let failed = |source| Error::File { what: "lock", path: project.to_owned(), source };
     let file = File::open(project).map_err(failed)?;
-    file.lock().map_err(failed)?;
-    Ok(file)
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => return Err(Error::Locked(project.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
 }
 
 pub(super) fn open(path: &Path) -> Result<OwnedFd, Error> {

@@ -35,7 +35,7 @@ use crate::mount::Driver;
 use crate::rootfs::changes::{self, Files, Lower};
 use crate::sys;
 
-pub use apply::{Applied, Chosen, apply, discard};
+pub use apply::{Applied, Chosen, Progress, apply, discard};
 pub use artefacts::take_out;
 pub use conflict::Conflict;
 pub(super) use copied::is_copied;
@@ -95,6 +95,9 @@ pub enum Error {
     /// The project is not there any more.
     #[error("the project folder {} is not there any more", .0.display())]
     Gone(PathBuf),
+    /// Somebody else has the project.
+    #[error("another program has locked the project folder {}", .0.display())]
+    Locked(PathBuf),
     /// What is noted about an apply that was cut short makes no sense.
     #[error("{} is damaged", .0.display())]
     Damaged(PathBuf),
@@ -111,6 +114,9 @@ impl Error {
                 "put it back where it was; what the box wrote is still there (`devbox discard` drops it)"
                     .into(),
             ),
+            Self::Locked(_) => {
+                Some("another `devbox apply` may be at work there; try again when it is done".into())
+            }
             Self::Damaged(path) => {
                 Some(format!("nothing more is done with it: look at it, and remove {}", path.display()))
             }
