@@ -42,7 +42,9 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &DiffArgs) -> Result<ExitCode, Err
         Isolation::Dev => None,
         Isolation::Untrusted => {
             // an apply that was cut short is finished with it
-            drop(boxes.try_lock(&record.name)?);
+            if let Some(_lock) = boxes.try_lock(&record.name)? {
+                boxes.finish_apply(&record.name)?;
+            }
             Project::of(&boxes.folder(&record.name)?)?
         }
     };

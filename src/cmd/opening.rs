@@ -135,6 +135,9 @@ impl Opening<'_> {
                                 made = self.make(boxes)?;
                                 return self.open(boxes, made);
                             }
+                            if record.isolation == Isolation::Untrusted {
+                                boxes.finish_apply(name)?;
+                            }
                             Some((lock, boxes.last_start(name)?))
                         }
                         None => None,

@@ -400,9 +400,18 @@ impl Boxes {
         }
     }
 
-    /// Waits until the box is neither running, starting nor ending, and takes its lock as `try_lock` does.
+    /// Finishes or takes back an apply of an untrusted box, whose lock the caller holds, that was cut short. Not a part of
+    /// `try_lock`, for starts of other boxes need no look.
+    pub fn finish_apply(&self, name: &str) -> Result<(), Error> {
+        project::recover(&self.folder(name)?)
+            .map_err(|source| Error::HalfApplied { name: name.to_owned(), source: Box::new(source) })
+    }
+
+    /// Waits until the box is neither running, starting nor ending, and takes its lock as `try_lock` does; an apply that was
+    /// cut short is finished.
     pub fn lock(&self, name: &str) -> Result<OwnedFd, Error> {
         let lock = self.claim(name)?;
+        self.finish_apply(name)?;
         self.carry_out(name)?;
         Ok(lock)
     }
@@ -423,6 +432,7 @@ impl Boxes {
     /// Takes the lock of a box that must not run; one that does is [`Error::Running`].
     pub fn lock_stopped(&self, name: &str) -> Result<OwnedFd, Error> {
         let lock = self.claim_stopped(name)?;
+        self.finish_apply(name)?;
         self.carry_out(name)?;
         Ok(lock)
     }
@@ -524,8 +534,7 @@ impl Boxes {
     ) -> Result<(), Error> {
         let folder = self.folder(name)?;
         // what an apply took out of the way is the project's, not the box's
-        project::recover(&folder)
-            .map_err(|source| Error::HalfApplied { name: name.to_owned(), source: Box::new(source) })?;
+        self.finish_apply(name)?;
         // Out of sight first: a removal cut short leaves a folder whose name is no box's.
         let doomed = self.root.join(format!(".old-{name}-{}", std::process::id()));
         fs::rename(&folder, &doomed).map_err(at("remove", &folder))?;

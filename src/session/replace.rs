@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use super::parts::{self, PARTS};
 use super::{Boxes, Error, Record, at};
 use crate::idmap::IdMaps;
-use crate::rootfs::project;
 use crate::sys::fd;
 
 const DECISION: &str = "next.json";
@@ -74,8 +73,6 @@ impl Boxes {
     /// when there is none.
     pub(super) fn carry_out(&self, name: &str) -> Result<(), Error> {
         let folder = self.folder(name)?;
-        project::recover(&folder)
-            .map_err(|source| Error::HalfApplied { name: name.to_owned(), source: Box::new(source) })?;
         let path = folder.join(DECISION);
         let text = match fd::read_small(&path, MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
