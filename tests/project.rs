@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Outcome, Test, host, within};
+use crate::harness::{Outcome, Pty, Test, host, within};
 
 /// A project of a few files, and what a script of the box makes of it.
 fn changed(script: &str) -> (Test, Outcome) {
@@ -388,4 +388,43 @@ fn forks_end_with_devbox() {
     forks.stdout.expect("] ready\n");
     forks.signal(Signal::SIGKILL);
     assert!(within(2, || host::processes(&marker).is_empty()), "left: {:?}", host::processes(&marker));
+}
+
+#[test]
+fn nothing_of_it_acts_on_a_terminal() {
+    needs!(boxes, images);
+    let (test, said) = changed(
+        "printf 'red \\033[31m \\033]0;title\\007\\n' >kept; e=$(printf 'x\\033[2Jy'); echo 1 >\"$e\"; mkdir \"d$e\"",
+    );
+    let said = said.ok();
+    assert!(!said.stderr.contains('\u{1b}') && said.stderr.contains("x\\x1b[2Jy"), "{said}");
+    for verb in [&["diff"][..], &["diff", "-p"], &["apply"]] {
+        let mut pty = Pty::spawn(&test.devbox(verb));
+        pty.wait();
+        let shows = |text| pty.screen.so_far().contains(text);
+        assert!(
+            within(2, || shows("\\x1b[2Jy") || shows("\\033[2Jy")),
+            "{verb:?}: {:?}",
+            pty.screen.so_far()
+        );
+        let screen = pty.screen.so_far();
+        assert!(
+            !screen.contains("\u{1b}[2J") && !screen.contains("\u{1b}]0") && !screen.contains("red \u{1b}"),
+            "{screen:?}"
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_changes_nothing() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let script = "mount -t tmpfs -o size=300k none \"$PWD\" && cd \"$PWD\" && cp ../profile devbox.toml && echo kept >a || exit 99
+        \"$0\" run --untrusted -- sh -c 'echo other >a; mkdir b; dd if=/dev/zero of=b/big bs=1k count=900 2>/dev/null' || exit 98
+        \"$0\" apply; code=$?; cat a; ls -A; \"$0\" diff --no-patch; \"$0\" apply a; cat a; \"$0\" discard; exit $code";
+    fs::copy(test.project().join("devbox.toml"), test.path("home/profile")).unwrap();
+    let said = test.under(["unshare", "-Urm", "sh", "-c", script], []).output();
+    let said = said.fails(125).says(&["error: ", "No space left", "hint: "]);
+    assert!(said.text().starts_with("kept\na\ndevbox.toml\nC  6 B         a\n"), "{said}");
+    assert!(said.text().contains("b/big") && said.text().contains("\nother\n"), "{said}");
 }

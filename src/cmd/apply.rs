@@ -29,7 +29,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ApplyArgs) -> Result<ExitCode, Er
         Format::Table if ui.is_quiet() => applied.done.iter().try_for_each(|edit| ui.line(&edit.shown()))?,
         Format::Table => {
             let mut table = Table::bare();
-            applied.done.iter().for_each(|edit| verb::add(&mut table, edit));
+            applied.done.iter().for_each(|edit| verb::add_applied(&mut table, edit));
             ui.table(&table)?;
         }
     }

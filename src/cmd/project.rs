@@ -103,6 +103,11 @@ pub(super) fn add(table: &mut Table, edit: &Edit) {
     table.row([letter(edit.kind), edit.size.map(size).unwrap_or_default(), edit.shown(), remark]);
 }
 
+/// The same for one that was applied.
+pub(super) fn add_applied(table: &mut Table, edit: &Edit) {
+    add(table, &Edit { apart: None, ..edit.clone() });
+}
+
 /// `3 added, 1 deleted; 12 KiB`.
 pub(super) fn totals(edits: &[Edit]) -> String {
     let of = |kind, word| {
