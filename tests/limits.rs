@@ -2,6 +2,7 @@
 //! `tests/kernel/run` shows the same where the kernel holds them in a cgroup.
 
 use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Test, host, within};
@@ -81,6 +82,11 @@ fn who_takes_too_much_memory_is_ended() {
     test.devbox(["run", "--memory", "64MiB", "--limit", "time=60s", "--", "sh", "-c", many])
         .output()
         .fails(123);
+    // so do files in memory
+    let files = "n=0; while [ $n -lt 60 ]; do dd if=/dev/zero of=/tmp/$n bs=1M count=4 2>/dev/null; n=$((n+1)); done; echo all";
+    test.devbox(["run", "--memory", "64MiB", "--limit", "time=60s", "--", "sh", "-c", files])
+        .output()
+        .fails(123);
     // and who stays below is left alone
     let fits = "a=x; while [ ${#a} -lt 8000000 ]; do a=$a$a; done; sleep 2; echo fits";
     test.devbox(["run", "--memory", "128MiB", "--", "sh", "-c", fits]).output().ok().prints("fits");
@@ -157,20 +163,24 @@ fn open_files_are_limited() {
 fn endless_output_is_not_held_in_memory() {
     needs!(boxes, images);
     let test = Test::busybox();
-    let marker = format!("y{}", std::process::id());
-    // nobody reads what is printed
-    let session = test
-        .devbox(["run", "--limit", "time=20s", "--", "yes", &marker])
-        .command
-        .stdout(std::process::Stdio::piped())
-        .spawn();
-    let mut session = session.unwrap();
-    assert!(within(10, || host::processes(&marker).len() > 1));
-    std::thread::sleep(Duration::from_secs(1));
-    let taken = memory_of(&marker);
-    let _ = session.kill();
-    let _ = session.wait();
-    assert!(taken < 64 << 20, "{taken} bytes");
+    // nobody reads what is printed, to a pipe or to a terminal
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    for tty in [false, true] {
+        let marker = format!("y{}{tty}", std::process::id());
+        let mut command = test.devbox(["run", "--limit", "time=20s", "--", "yes", &marker]).command;
+        let side = || Stdio::from(terminal.slave.try_clone().unwrap());
+        match tty {
+            true => command.stdin(side()).stdout(side()).stderr(side()),
+            false => command.stdin(Stdio::null()).stdout(Stdio::piped()),
+        };
+        let mut session = command.spawn().unwrap();
+        assert!(within(10, || host::processes(&marker).len() > 1));
+        std::thread::sleep(Duration::from_secs(1));
+        let taken = memory_of(&marker);
+        let _ = session.kill();
+        let _ = session.wait();
+        assert!(taken > 0 && taken < 64 << 20, "{taken} bytes");
+    }
 }
 
 #[test]

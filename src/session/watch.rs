@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{Statvfs, statvfs};
 use nix::unistd::Pid;
 
 use super::ended;
@@ -161,10 +161,15 @@ fn own_files(folder: &Path) -> u64 {
 
 /// Bytes in use of the file system that has `folder`.
 fn taken(folder: &Path) -> u64 {
+    statvfs(folder).map_or(0, |found| in_use(&found))
+}
+
+/// Bytes in use of a file system.
+fn in_use(found: &Statvfs) -> u64 {
     // some machines have these numbers narrower
     #[allow(clippy::unnecessary_cast)]
-    statvfs(folder)
-        .map_or(0, |found| (found.blocks() - found.blocks_free()) as u64 * found.fragment_size() as u64)
+    let bytes = (found.blocks() - found.blocks_free()) as u64 * found.fragment_size() as u64;
+    bytes
 }
 
 #[cfg(test)]

@@ -1,17 +1,49 @@
-//! How much memory a box's processes take, from the host's `/proc` (proc(5)).
+//! How much memory a box takes, from the host's `/proc` (proc(5)): its processes', and its file systems' in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use nix::sys::statvfs::statvfs;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
-/// Bytes of memory that pid 1 of a box and all that comes of it take: not more than `enough` is an upper bound, quickly had;
-/// more is counted page by page, each page that several share once.
+/// Bytes of memory that pid 1 of a box, all that comes of it, and files in memory take: what is not more than `enough` is an
+/// upper bound, quickly had; more is counted page by page, each page that several share once.
 pub(super) fn of(init: Pid, enough: u64) -> u64 {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().map_or(4096, |size| size as u64);
     let processes = descendants(init);
-    let bound = processes.iter().map(|(_, pages)| pages * page).sum();
-    if bound <= enough { bound } else { processes.iter().map(|(pid, _)| exactly(*pid)).sum() }
+    let files = processes.iter().skip(1).find_map(|(pid, _)| in_files(*pid)).unwrap_or(0);
+    let bound = files + processes.iter().map(|(_, pages)| pages * page).sum::<u64>();
+    if bound <= enough {
+        return bound;
+    }
+    let (own, shared) = processes.iter().fold((0, 0), |(own, shared), (pid, _)| {
+        let found = exactly(*pid);
+        (own + found.0, shared + found.1)
+    });
+    // files that are mapped are in both
+    own + shared.max(files)
+}
+
+/// Bytes that the file systems in memory hold which `pid` sees and this process does not; none when it has ended.
+fn in_files(pid: i32) -> Option<u64> {
+    let mounts = |whose: &str| fs::read_to_string(format!("/proc/{whose}/mountinfo")).ok();
+    let (host, own) = (mounts("self")?, mounts(&pid.to_string())?);
+    let mut seen: BTreeSet<&str> = in_memory(&host).map(|(device, _)| device).collect();
+    let new: Vec<&str> =
+        in_memory(&own).filter(|(device, _)| seen.insert(device)).map(|(_, at)| at).collect();
+    let used =
+        |at: &str| statvfs(format!("/proc/{pid}/root{at}").as_str()).map_or(0, |found| super::in_use(&found));
+    Some(new.into_iter().map(used).sum())
+}
+
+/// Device and place of each file system in memory that `/proc/PID/mountinfo` lists. Places with white space in their names are
+/// written otherwise, and not found.
+fn in_memory(mounts: &str) -> impl Iterator<Item = (&str, &str)> {
+    let fields = mounts.lines().filter_map(|line| line.split_once(" - "));
+    fields.filter(|(_, kind)| kind.starts_with("tmpfs ")).filter_map(|(mount, _)| {
+        let mut fields = mount.split(' ').skip(2);
+        Some((fields.next()?, fields.nth(1)?))
+    })
 }
 
 /// All processes below `init` and it itself, with the pages each has in memory. Whose parent has ended is a child of the
@@ -50,20 +82,20 @@ fn read_stat(line: &str) -> Option<(i32, u64)> {
     Some((parent, fields.nth(19)?.parse().ok()?))
 }
 
-/// Bytes of a process's own memory, shared pages in parts. What can't be had by pages is had as a whole.
-fn exactly(pid: i32) -> u64 {
-    let sum = |file: &str, fields: &[&str]| {
+/// Bytes of a process's own memory and of memory it shares, pages of several in parts. What can't be had by pages is had as a
+/// whole.
+fn exactly(pid: i32) -> (u64, u64) {
+    let read = |file: &str, own: [&str; 2], shared: &str| {
         let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
-        let of = |line: &str| {
-            let (name, rest) = line.split_once(':')?;
-            fields.contains(&name).then(|| rest.trim().trim_end_matches(" kB").parse::<u64>().ok())?
+        let field = |wanted: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix(':'))?;
+            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
         };
-        let found: Vec<u64> = text.lines().filter_map(of).collect();
-        (!found.is_empty()).then(|| found.iter().sum::<u64>() << 10)
+        Some((own.iter().filter_map(|name| field(name)).sum::<u64>() << 10, field(shared)? << 10))
     };
-    sum("smaps_rollup", &["Pss_Anon", "Pss_Shmem", "SwapPss"])
-        .or_else(|| sum("status", &["RssAnon", "RssShmem", "VmSwap"]))
-        .unwrap_or(0)
+    read("smaps_rollup", ["Pss_Anon", "SwapPss"], "Pss_Shmem")
+        .or_else(|| read("status", ["RssAnon", "VmSwap"], "RssShmem"))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -81,5 +113,9 @@ mod tests {
         assert!(more >= bound + (24 << 20), "{bound} {more}");
         assert!(exact > block.len() as u64 && exact <= more + (8 << 20), "{exact} {more}");
         assert_eq!(of(Pid::from_raw(i32::MAX), 0), 0);
+        // what this process sees itself is not the box's
+        assert_eq!(in_files(me.as_raw()), Some(0));
+        let text = "1 0 0:5 / /dev rw - tmpfs x rw\n2 1 8:1 / / rw shared:1 - ext4 /dev/a rw\n3 1 0:7 /s /tmp rw a:1 - tmpfs y rw\n";
+        assert_eq!(in_memory(text).collect::<Vec<_>>(), [("0:5", "/dev"), ("0:7", "/tmp")]);
     }
 }
