@@ -144,6 +144,10 @@ fn only_what_is_allowed_is_reached() {
             "- registry.example:443",
             "- 192.0.2.1:443",
             "- 169.254.169.254:80",
+            "- registry.example:22",
+            "- registry.example:443/udp",
+            "- 8.8.8.8:53/udp",
+            "- [2001:db8::1]:443",
         ] {
             assert!(log.iter().any(|found| found == line), "{isolation}: no `{line}` in {log:#?}");
         }

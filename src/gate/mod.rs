@@ -18,6 +18,7 @@ mod notes;
 mod publish;
 mod reach;
 mod relay;
+mod watch;
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -35,9 +36,11 @@ use crate::network::{Allow, Target};
 use crate::sys::process;
 
 use names::Names;
+pub use names::OWN_ADDRESS;
 use notes::Notes;
 pub use publish::publish;
 pub use reach::{Proxies, WrongProxy};
+pub use watch::filter;
 
 /// Connections at one time; more are refused.
 const MOST_CONNECTIONS: usize = 256;
@@ -72,6 +75,8 @@ pub struct Sockets {
     pub resolver: TcpListener,
     /// One for each port of the rules.
     pub doors: Vec<TcpListener>,
+    /// Shows what [`filter`] lets through; without it what leads nowhere is refused, but not noted.
+    pub watch: Option<OwnedFd>,
 }
 
 /// All that connections share.
@@ -110,6 +115,10 @@ fn work(rules: Rules, sockets: Sockets, log: Log) -> io::Result<()> {
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             resolving: Arc::new(Semaphore::new(MOST_RESOLVING)),
         });
+        if let Some(socket) = sockets.watch {
+            let gate = gate.clone();
+            std::thread::Builder::new().spawn(move || watch::watch(&socket, &gate))?;
+        }
         sockets.queries.set_nonblocking(true)?;
         tokio::spawn(gate.clone().answer(tokio::net::UdpSocket::from_std(sockets.queries)?));
         tokio::spawn(gate.clone().resolve(listening(sockets.resolver)?));

@@ -1,11 +1,13 @@
 //! The addresses that stand for names in a box.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The first of them. The range 198.18.0.0/15 is for benchmarks (RFC 2544), and nobody's in any network; its first 256
 /// addresses are left for the box itself.
 const FIRST: u32 = u32::from_be_bytes([198, 18, 1, 0]);
+/// The box's own address in that range, which stands for no name.
+pub const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// Names a box may ask for. Only a wildcard lets it ask for many.
 const MOST: usize = 16_384;
 
@@ -36,6 +38,11 @@ impl Names {
     pub(super) fn name(&self, address: Ipv4Addr) -> Option<&str> {
         let number = u32::from(address).checked_sub(FIRST)?;
         self.names.get(number as usize).map(String::as_str)
+    }
+
+    /// Whether `address` is the box's own.
+    pub(super) fn is_own(address: IpAddr) -> bool {
+        address == OWN_ADDRESS
     }
 
     /// Whether `address` is one that could stand for a name.

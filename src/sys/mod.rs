@@ -14,6 +14,7 @@ pub mod fakeroot;
 pub mod fd;
 mod math;
 pub mod mount;
+pub mod packet;
 pub mod process;
 pub mod route;
 pub mod shim;

@@ -30,14 +30,11 @@ use nix::sys::stat::Mode;
 use crate::audit::Log;
 use crate::gate::{self, Rules, Sockets};
 use crate::network::{Publish, Stack};
-use crate::sys::{process, route};
+use crate::sys::{packet, process, route};
 
 use super::Error;
 use keeper::Keeper;
 
-/// The box's own address beside 127.0.0.1: without one, C libraries take it for a machine without a network and ask for no
-/// address (getaddrinfo(3), AI_ADDRCONFIG).
-const OWN_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// Where names are asked for (RFC 1035).
 const RESOLVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 /// Descriptors that one message can carry (unix(7), SCM_MAX_FD).
@@ -102,13 +99,17 @@ impl Network {
         if !self.ports.is_empty() {
             allow_low_ports();
         }
+        let mut watched = false;
         if let Some(rules) = &self.gate {
             open_doors(rules, &mut handed)?;
+            let watch = packet::watch_loopback(&gate::filter());
+            watched = watch.is_ok();
+            handed.extend(watch);
         }
         let numbers: Vec<RawFd> = handed.iter().map(AsRawFd::as_raw_fd).collect();
         let control = [ControlMessage::ScmRights(&numbers)];
         let (to, flags) = (launcher.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
-        sendmsg::<()>(to, &[IoSlice::new(b"n")], &control, flags, None).map(drop)
+        sendmsg::<()>(to, &[IoSlice::new(&[watched.into()])], &control, flags, None).map(drop)
     }
 
     /// Pid 1's part at the end: waits until there is a way out.
@@ -128,7 +129,9 @@ fn allow_low_ports() {
 
 /// Makes every address lead to the box itself, and listens where the gate serves: the resolver's sockets first.
 fn open_doors(rules: &Rules, handed: &mut Vec<OwnedFd>) -> nix::Result<()> {
-    route::add_loopback_address(OWN_ADDRESS)?;
+    // Without an address beside 127.0.0.1 C libraries take it for a machine without a network, and ask for no address
+    // (getaddrinfo(3), AI_ADDRCONFIG).
+    route::add_loopback_address(gate::OWN_ADDRESS)?;
     route::claim_all(libc::AF_INET)?;
     // Where the kernel knows no version 6, nothing can be reached by it either.
     let with_v6 = route::claim_all(libc::AF_INET6).is_ok();
@@ -161,7 +164,9 @@ impl Outside {
         let failed =
             |source: std::io::Error| Error::Gate { what: "start what serves the box's network", source };
         let Self { channel, ports } = self;
-        let mut handed = receive(&channel).map_err(|errno| failed(errno.into()))?.into_iter();
+        let (watched, mut handed) = receive(&channel).map_err(|errno| failed(errno.into()))?;
+        let watch = if watched { handed.pop() } else { None };
+        let mut handed = handed.into_iter();
         let mut keeper = None;
         if network.is_kept()
             && let (Some(user), Some(net)) = (handed.next(), handed.next())
@@ -173,7 +178,7 @@ impl Outside {
             let log = Log::open(&network.folder)
                 .map_err(|source| Error::Gate { what: "open the box's audit log", source })?;
             let doors = handed.map(TcpListener::from).collect();
-            let sockets = Sockets { queries: queries.into(), resolver: resolver.into(), doors };
+            let sockets = Sockets { queries: queries.into(), resolver: resolver.into(), doors, watch };
             let mut held = Some((rules.clone(), sockets, log, ended.try_clone().map_err(failed)?));
             // Nobody waits for it: it outlives this process when the box does.
             let gate = process::fork_into(|| match held.take().map(become_gate) {
@@ -204,7 +209,8 @@ impl Waiting {
     }
 }
 
-fn receive(child: &UnixStream) -> nix::Result<Vec<OwnedFd>> {
+/// What pid 1 hands over, and whether the last of it is the socket that shows packets.
+fn receive(child: &UnixStream) -> nix::Result<(bool, Vec<OwnedFd>)> {
     let mut byte = [0];
     let mut space = nix::cmsg_space!([RawFd; MOST_SOCKETS]);
     let mut bytes = [IoSliceMut::new(&mut byte)];
@@ -215,7 +221,7 @@ fn receive(child: &UnixStream) -> nix::Result<Vec<OwnedFd>> {
             found.extend(numbers.into_iter().map(process::adopt));
         }
     }
-    Ok(found)
+    Ok((byte == [1], found))
 }
 
 /// Leaves the caller's terminal, whose signals are for sessions, its streams, its folder, and all its descriptors but `kept`.
@@ -238,6 +244,7 @@ fn become_gate((rules, sockets, log, ended): (Rules, Sockets, Log, OwnedFd)) -> 
         ended.as_raw_fd(),
     ];
     kept.extend(sockets.doors.iter().map(AsRawFd::as_raw_fd));
+    kept.extend(sockets.watch.iter().map(AsRawFd::as_raw_fd));
     leave_the_caller(&kept)?;
     process::set_undumpable()?;
     if nix::unistd::geteuid().is_root() {
