@@ -103,16 +103,27 @@ fn what_runs_later_has_to_be_named() {
     let (test, said) = changed(
         "mkdir -p .git/hooks .git/objects .vscode sub; echo evil >.git/hooks/pre-commit; echo o >.git/objects/o; \
          echo x >.vscode/tasks.json; echo y >.envrc; echo z >>devbox.toml; echo w >sub/.ENVRC; ln -s /etc/passwd out; \
-         ln -s sub in; echo plain >plain; mkfifo pipe; cp /bin/busybox set; chmod 4755 set",
+         ln -s sub in; echo plain >plain; mkfifo pipe; cp /bin/busybox set; chmod 4755 set; ln -s sub .github; \
+         mkdir -p bare/objects bare/hooks; echo r >bare/HEAD; echo c >bare/config; echo h >bare/hooks/post-checkout",
     );
     said.ok().says(&["to be named", "git finds hooks"]);
     let applied = test.devbox(["apply"]).output().ok();
     applied.says(&["left in box", ".envrc", "leads out", "FIFO"]);
     let there = |name: &str| fs::symlink_metadata(test.project().join(name)).is_ok();
-    for name in ["plain", "in", ".git/objects/o", "set"] {
+    for name in ["plain", "in", ".git/objects/o", "set", "bare/HEAD"] {
         assert!(there(name), "{name}");
     }
-    for name in [".git/hooks/pre-commit", ".vscode/tasks.json", ".envrc", "sub/.ENVRC", "out", "pipe"] {
+    for name in [
+        ".git/hooks/pre-commit",
+        ".vscode/tasks.json",
+        ".envrc",
+        "sub/.ENVRC",
+        "out",
+        "pipe",
+        ".github",
+        "bare/config",
+        "bare/hooks/post-checkout",
+    ] {
         assert!(!there(name), "{name}");
     }
     assert_eq!(fs::metadata(test.project().join("set")).unwrap().mode() & 0o7777, 0o755);

@@ -65,6 +65,7 @@ impl Contents {
             driver: self.driver,
             many_ids: self.many_ids,
             account: self.account.clone(),
+            untouched_before: None,
         }
     }
 }

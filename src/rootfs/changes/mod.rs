@@ -60,6 +60,8 @@ pub struct Files<'a> {
     pub many_ids: bool,
     /// Lines a start may have added to `etc/passwd` and `etc/group`.
     pub account: [Vec<Vec<u8>>; 2],
+    /// What was last changed before this moment, by the kernel's account, is a copy that nobody wrote to, and is not read.
+    pub untouched_before: Option<(i64, i64)>,
 }
 
 impl Files<'_> {

@@ -71,7 +71,14 @@ impl Place {
 
     fn with_account(&self, account: [Vec<Vec<u8>>; 2]) -> String {
         let (upper, lowers) = (self.files(), self.lowers());
-        let files = Files { upper: &upper, lowers: &lowers, driver: self.driver, many_ids: true, account };
+        let files = Files {
+            upper: &upper,
+            lowers: &lowers,
+            driver: self.driver,
+            many_ids: true,
+            account,
+            untouched_before: None,
+        };
         let mut seen = Vec::new();
         walk(&files, &mut |change| {
             let letter = match change.what {
@@ -247,6 +254,7 @@ fn a_layer_reads_back_as_the_changes() {
         driver: Driver::Overlay,
         many_ids: true,
         account: Default::default(),
+        untouched_before: None,
     };
     let layer = |latest| {
         let mut tar = TarWriter::new(Vec::new());

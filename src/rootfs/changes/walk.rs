@@ -241,7 +241,8 @@ impl Walk<'_, '_, '_, '_> {
         if let Some((_, their_folder, found)) = same_kind
             && Some(owner) == image_owner
         {
-            same_content = is_same(&entry, their_folder, found).map_err(|source| self.failed(source))?;
+            same_content = self.is_untouched(&stat, found)
+                || is_same(&entry, their_folder, found).map_err(|source| self.failed(source))?;
             // another name of it may be new; a copy has those of the image
             let linked_before = self.files.driver == Driver::Copy && found.st_nlink > 1;
             if same_content && stat.st_mode == found.st_mode && (stat.st_nlink == 1 || linked_before) {
@@ -265,6 +266,13 @@ impl Walk<'_, '_, '_, '_> {
         let before = stat_of(below).map_err(|source| self.failed(source))?;
         let what = if below.is_there() { What::Changed } else { What::Added };
         self.tell(&Change { path: &self.path.clone(), what, entry: Some(&entry), before, same_content })
+    }
+
+    /// Whether a file is as it was copied. A box can set any time of a file but that of its last change.
+    fn is_untouched(&self, stat: &libc::stat, found: &libc::stat) -> bool {
+        let looks = |stat: &libc::stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+        self.files.untouched_before.is_some_and(|moment| (stat.st_ctime, stat.st_ctime_nsec) < moment)
+            && looks(stat) == looks(found)
     }
 
     /// A copy of the image's. In a folder that hides the image's it is not one to be missed.

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::mount::Driver;
@@ -15,6 +16,15 @@ use super::{BASE, Error, UPPER, own_ids, seen};
 
 /// Bytes between two words of progress.
 const STEP: u64 = 4 << 20;
+
+/// Written when both copies are there.
+const DONE: &str = "copied";
+
+/// When the copies were whole: a file of theirs that has an earlier change time is as it was copied.
+pub(super) fn moment(kept: &Path) -> Option<(i64, i64)> {
+    let found = fs::metadata(kept.join(DONE)).ok().filter(|_| kept.join(BASE).exists())?;
+    Some((found.mtime(), found.mtime_nsec()))
+}
 
 /// Whether a box keeps its project as a copy: as it did, or with another driver than the kernel's overlay.
 pub(in crate::rootfs) fn is_copied(kept: &Path, driver: Driver) -> bool {
@@ -47,7 +57,7 @@ pub fn copy_in(folder: &Path, project: &Path, advance: &mut dyn FnMut(u64)) -> R
     let drafts = [kept.join("base.new"), kept.join("upper.new")];
     let work = |mut out: File| {
         nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-        for path in [&base, &upper, &drafts[0], &drafts[1]] {
+        for path in [&kept.join(DONE), &base, &upper, &drafts[0], &drafts[1]] {
             store::remove_tree(path)?;
         }
         let mut due = 0;
@@ -71,5 +81,7 @@ pub fn copy_in(folder: &Path, project: &Path, advance: &mut dyn FnMut(u64)) -> R
         }
     })?;
     fs::rename(&drafts[0], &base).map_err(failed("make", &base))?;
-    fs::rename(&drafts[1], &upper).map_err(failed("make", &upper))
+    fs::rename(&drafts[1], &upper).map_err(failed("make", &upper))?;
+    let done = kept.join(DONE);
+    fs::write(&done, "").map_err(failed("write", &done))
 }

@@ -10,7 +10,7 @@ use crate::rootfs::changes::{Change, What, walk};
 use crate::sys::fd;
 use crate::userns;
 
-use super::runs_later::{leads_out, runs_later};
+use super::runs_later::{GIT, leads_out, runs_later};
 use super::{Error, Project};
 
 /// Names an apply itself makes in a project begin so.
@@ -133,6 +133,7 @@ fn of(change: &Change<'_>) -> Option<Edit> {
     let named = |names, why: &str| (names, why.to_owned());
     let names = change.path.split(|byte| *byte == b'/').count();
     let apart = runs_later(change.path, is_folder).map(|found| named(found.names, found.why));
+    let apart = apart.or_else(|| is_of_a_repository(change).then(|| named(names, GIT)));
     let target = || change.entry.and_then(|entry| fd::readlinkat(entry.folder, entry.name).ok());
     let out = || leads_out(change.path, &target().unwrap_or_default());
     let apart = apart
@@ -155,4 +156,19 @@ fn of(change: &Change<'_>) -> Option<Edit> {
         unfit: unfit.map(str::to_owned),
         set_id: is(libc::S_IFREG) && change.entry.is_some_and(|entry| entry.stat.st_mode & 0o6000 != 0),
     })
+}
+
+/// Whether it is the settings or a hook of a repository that has no folder `.git`: git takes any folder for one that looks
+/// so.
+fn is_of_a_repository(change: &Change<'_>) -> bool {
+    let Some(entry) = change.entry else { return false };
+    let lower = change.path.to_ascii_lowercase();
+    let mut names = lower.rsplit(|byte| *byte == b'/');
+    let (last, above) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+    let has = |name: &[u8]| fd::stat_at(entry.folder, name).is_ok();
+    match (last, above) {
+        (b"config" | b"hooks" | b"commondir", _) => has(b"HEAD"),
+        (_, b"hooks") => has(b"../HEAD"),
+        _ => false,
+    }
 }

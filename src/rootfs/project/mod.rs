@@ -181,7 +181,14 @@ impl Project {
 
     fn files<'a>(&'a self, upper: &'a Path) -> Files<'a> {
         let driver = if self.is_copy() { Driver::Copy } else { Driver::Overlay };
-        Files { upper, lowers: &self.lowers, driver, many_ids: false, account: Default::default() }
+        Files {
+            upper,
+            lowers: &self.lowers,
+            driver,
+            many_ids: false,
+            account: Default::default(),
+            untouched_before: copied::moment(&self.kept),
+        }
     }
 }
 

@@ -94,7 +94,7 @@ const GIT_DATA: &[&str] = &[
     "squash_msg",
     "auto_merge",
 ];
-const GIT: &str = "git finds hooks and settings there";
+pub(super) const GIT: &str = "git finds hooks and settings there";
 
 /// A path that is not applied unless it is named.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,8 +122,9 @@ pub(super) fn runs_later(path: &[u8], is_folder: bool) -> Option<RunsLater> {
         }
         for (pattern, why) in TABLE {
             let parts: Vec<&str> = pattern.split('/').collect();
-            let there = names.get(start..start + parts.len());
-            if there.is_some_and(|there| parts.iter().zip(there).all(|(part, name)| fits(part, name))) {
+            // a link in place of a folder on the way leads to it as well
+            let is_whole = names.len() - start >= parts.len() || !is_folder;
+            if is_whole && parts.iter().zip(&names[start..]).all(|(part, name)| fits(part, name)) {
                 return Some(RunsLater { names: start + 1, why });
             }
         }
@@ -187,6 +188,10 @@ mod tests {
             (".cargo/config.toml", false, Some(1)),
             (".github/workflows/ci.yml", false, Some(1)),
             (".github/CODEOWNERS", false, None),
+            (".github", true, None),
+            (".github", false, Some(1)),
+            ("a/.config", true, None),
+            ("a/.config", false, Some(2)),
             (".bashrc", false, Some(1)),
             ("Makefile", false, None),
             ("src/main.rs", false, None),
