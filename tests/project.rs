@@ -192,6 +192,26 @@ fn flags_for_machines() {
         "what was there, too, and no link out"
     );
     assert!(!test.project().join("out").exists());
+    // what can't be applied is not thrown away
+    let held = test
+        .devbox([
+            "run",
+            "--untrusted",
+            "--rm",
+            "--apply",
+            "--",
+            "sh",
+            "-c",
+            "echo 6 >a; echo ready; read x; true",
+        ])
+        .spawn();
+    held.stdout.expect("ready\n");
+    test.write("home/work/a", "mine\n");
+    let said = held.wait().fails(125).says(&["meanwhile", "is kept"]);
+    let name = said.stderr.split("apply -n ").nth(1).unwrap().split('`').next().unwrap().to_owned();
+    test.devbox(["apply", "-n", &name, "--force"]).output().ok();
+    assert_eq!(fs::read_to_string(test.project().join("a")).unwrap(), "6\n");
+    test.devbox(["rm", &name]).output().ok();
     run(&["--out", "dist"], "true").refused(&["does not say what"]);
     test.devbox(["run", "--apply", "--", "true"]).output().refused(&["--apply", "untrusted"]);
     // a box with work in it is not removed unasked

@@ -264,6 +264,13 @@ pub struct AfterFlags {
     pub out: Vec<String>,
 }
 
+impl AfterFlags {
+    /// Whether anything of what the box wrote is to outlive it.
+    pub fn takes(&self) -> bool {
+        self.apply || !self.out.is_empty()
+    }
+}
+
 /// Arguments of `rm`.
 #[derive(Debug, Args)]
 pub struct RmArgs {

@@ -77,7 +77,8 @@ impl Opening<'_> {
             image: wanted,
             profiles: self.plan.profiles.clone(),
             project: self.plan.project.clone(),
-            ephemeral: self.ephemeral,
+            // what is to be applied must not be swept away by another devbox before it is
+            ephemeral: self.ephemeral && !self.after.takes(),
             user: Some(self.plan.user.to_string()),
             ids: Some(self.plan.ids.to_string()),
             isolation: self.plan.isolation,

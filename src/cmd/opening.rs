@@ -97,8 +97,9 @@ impl Opening<'_> {
         let _lock = boxes.lock(name)?;
         boxes.rewrite(&Record { ephemeral: false, ..boxes.require(name)? })?;
         self.ephemeral = false;
-        self.ui
-            .warning(&format!("box `{name}` is kept, with what it wrote; `devbox rm -f {name}` removes it"));
+        self.ui.warning(&format!(
+            "box `{name}` is kept, with what it wrote: `devbox apply -n {name}`, then `devbox rm -f {name}`"
+        ));
         Ok(())
     }
 
