@@ -23,8 +23,8 @@ pub struct Started {
     pub launched: Launched,
 }
 
-/// Starts the box `name`, whose lock is `lock`, with the limits `limited` noted, and asks for its first session. `arguments` is the length of the
-/// caller's own argument strings, which pid 1 erases.
+/// Starts the box `name`, whose lock is `lock`, with the limits `limited` noted, and asks for its first session. `arguments`
+/// is the length of the caller's own argument strings, which pid 1 erases.
 pub fn start(
     boxes: &Boxes,
     name: &str,
@@ -52,13 +52,17 @@ pub fn start(
         cgroup.iter().for_each(Cgroup::remove);
         Error::Start { name: name.to_owned(), source }
     })?;
-    if let (Some(userns), Some(lock)) = (&launched.userns, own_lock) {
-        let limits = limited.held.clone();
-        let begun = Watch { folder, limits, cgroup }.begin(launched.pid, &launched.pidfd, userns, &lock);
-        begun.map_err(|source| {
-            let _ = process::kill_by(&launched.pidfd);
-            Error::Watch { name: name.to_owned(), source }
-        })?;
+    match (&launched.userns, own_lock) {
+        (Some(userns), Some(lock)) => {
+            let limits = limited.held.clone();
+            let begun = Watch { folder, limits, cgroup }.begin(launched.pid, &launched.pidfd, userns, &lock);
+            begun.map_err(|source| {
+                let _ = process::kill_by(&launched.pidfd);
+                Error::Watch { name: name.to_owned(), source }
+            })?;
+        }
+        // its set-up failed, and nobody looks after its group
+        _ => cgroup.iter().for_each(Cgroup::remove),
     }
     let terminals = client::ask(&ours, open)?;
     Ok(Started { connection: ours, terminals, launched })
