@@ -83,7 +83,7 @@ fn who_takes_too_much_memory_is_ended() {
         .output()
         .fails(123);
     // so do files in memory
-    let files = "n=0; while [ $n -lt 60 ]; do dd if=/dev/zero of=/tmp/$n bs=1M count=4 2>/dev/null; n=$((n+1)); done; echo all";
+    let files = "n=0; while [ $n -lt 60 ]; do dd if=/dev/zero of=/tmp/$n bs=1M count=4 2>/dev/null; n=$((n+1)); done; sleep 9; echo all";
     test.devbox(["run", "--memory", "64MiB", "--limit", "time=60s", "--", "sh", "-c", files])
         .output()
         .fails(123);

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Usage as Spent, UsageWho, getrusage};
 use nix::sys::statvfs::{Statvfs, statvfs};
+use nix::sys::time::TimeValLike;
 use nix::unistd::Pid;
 
 use super::ended;
@@ -23,8 +25,8 @@ use crate::sys::process;
 
 mod memory;
 
-/// A look may take this part of the time.
-const DUTY: u32 = 25;
+/// A look may take this part of a processor's time.
+const DUTY: u32 = 15;
 /// Longest time without a look at the memory.
 const LONGEST: Duration = Duration::from_secs(1);
 /// Time between two looks at how full the file system is, which cost nothing.
@@ -83,7 +85,7 @@ impl Watch {
         let mut disk = amount(Limit::Disk).map(|most| Disk::new(&self.folder, most));
         let mut told = false;
         loop {
-            let began = Instant::now();
+            let before = spent();
             let (mut pause, mut over) = (None, None);
             if let Some(most) = memory.filter(|_| !told) {
                 let used = memory::of(pid, most);
@@ -100,7 +102,7 @@ impl Watch {
                 let _ = process::kill_by(pidfd);
                 (told, pause) = (true, None);
             }
-            let pause = pause.map(|pause| pause.max(began.elapsed() * DUTY));
+            let pause = pause.map(|pause| pause.max(spent().saturating_sub(before) * DUTY));
             let timeout = pause.map_or(PollTimeout::NONE, |pause| {
                 PollTimeout::from(u16::try_from(pause.as_millis() + 1).unwrap_or(u16::MAX))
             });
@@ -110,6 +112,13 @@ impl Watch {
             }
         }
     }
+}
+
+/// Processor time of this process: on a busy machine a look lasts longer, and costs no more.
+fn spent() -> Duration {
+    let micros = |usage: Spent| (usage.user_time() + usage.system_time()).num_microseconds();
+    let micros = getrusage(UsageWho::RUSAGE_SELF).map_or(0, micros);
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
 /// When to look again: a program that only fills memory takes some GiB a second.
