@@ -57,4 +57,5 @@ mod tty;
 // Wrong input and wrong moments, and what must not leak.
 mod crash;
 mod hostile;
+mod hostile_project;
 mod leaks;
