@@ -55,9 +55,15 @@ fn answer(stream: &TcpStream, requests: &Mutex<Vec<String>>) -> Option<()> {
             return None;
         }
     }
-    requests.lock().ok()?.push(request);
     let mut writer = stream;
     writer.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").ok()?;
+    let speaks_first = request.contains(":22 ");
+    requests.lock().ok()?.push(request);
+    if speaks_first {
+        writer.write_all(WORDS).ok()?;
+        let _ = reader.read(&mut [0; 4096]);
+        return Some(());
+    }
     let mut first = [0; 1];
     reader.read_exact(&mut first).ok()?;
     writer.write_all(WORDS).ok()?;
@@ -181,6 +187,10 @@ fn a_name_that_leads_here_is_refused() {
         .prints("0");
     let expected = format!("- {}", entry.to_lowercase());
     assert_eq!(decisions(&test, "demo-untrusted"), [expected]);
+    if std::net::ToSocketAddrs::to_socket_addrs(&(name.as_str(), port)).is_ok() {
+        let why = test.devbox(["why", "demo-untrusted"]).output().ok();
+        assert!(why.text().contains("its name leads to"), "{why}");
+    }
 }
 
 #[test]
@@ -209,6 +219,18 @@ fn work_goes_on_as_if_there_were_a_network() {
     let closed =
         test.devbox(["run", "--untrusted", "--network", "none", "--", "sh", "-c", "cat /etc/resolv.conf"]);
     assert!(!closed.output().text().contains("127.0.0.1"));
+}
+
+/// As ssh does, and mail.
+#[test]
+fn a_server_may_speak_first() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let (port, requests) = proxy();
+    let script = "sleep 5 | timeout 4 nc git.example.org 22 | head -n 1";
+    let call = test.devbox(["run", "--allow", "git.example.org:22", "--", "sh", "-c", script]);
+    call.env("https_proxy", &format!("127.0.0.1:{port}")).output().ok().prints("reached");
+    assert!(requests.lock().unwrap()[0].starts_with("CONNECT git.example.org:22 HTTP/1.1\r\n"));
 }
 
 #[test]

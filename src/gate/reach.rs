@@ -177,8 +177,8 @@ async fn addresses(target: &Target, port: u16) -> Result<Vec<SocketAddr>, String
         }
         Target::Name(name) => name,
     };
-    // absolute: no search list makes another name of it
-    let found = lookup_host((format!("{name}."), port)).await;
+    // as this machine has it: its resolver, its /etc/hosts
+    let found = lookup_host((name.as_str(), port)).await;
     let found = found.map_err(|error| format!("its name can't be resolved: {error}"))?;
     acceptable(found.collect(), is_own)
 }

@@ -4,10 +4,10 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
@@ -169,13 +169,17 @@ async fn first_words(client: &mut TcpStream, name: &str, strict: bool) -> Result
     timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(refuse("its TLS hello does not come")))
 }
 
-/// Waits for the first byte, or end, of either.
+/// Waits for the first byte, or end, of either. Looked at, for a socket may be called readable that is not.
 async fn client_is_first(client: &TcpStream, server: &TcpStream) -> bool {
-    poll_fn(|context| {
-        if client.poll_read_ready(context).is_ready() {
-            return Poll::Ready(true);
-        }
-        server.poll_read_ready(context).map(|_| false)
+    let has = |socket: &TcpStream, context: &mut Context<'_>| {
+        let mut byte = [0];
+        socket.poll_peek(context, &mut ReadBuf::new(&mut byte)).is_ready()
+    };
+    poll_fn(|context| match (has(client, context), has(server, context)) {
+        // when both have, it is the one that has to be looked at
+        (true, _) => Poll::Ready(true),
+        (false, true) => Poll::Ready(false),
+        (false, false) => Poll::Pending,
     })
     .await
 }
