@@ -403,7 +403,11 @@ impl Boxes {
     /// Finishes or takes back an apply of an untrusted box, whose lock the caller holds, that was cut short. Not a part of
     /// `try_lock`, for starts of other boxes need no look.
     pub fn finish_apply(&self, name: &str) -> Result<(), Error> {
-        project::recover(&self.folder(name)?)
+        self.recover(name, false)
+    }
+
+    fn recover(&self, name: &str, removing: bool) -> Result<(), Error> {
+        project::recover(&self.folder(name)?, removing)
             .map_err(|source| Error::HalfApplied { name: name.to_owned(), source: Box::new(source) })
     }
 
@@ -534,7 +538,7 @@ impl Boxes {
     ) -> Result<(), Error> {
         let folder = self.folder(name)?;
         // what an apply took out of the way is the project's, not the box's
-        self.finish_apply(name)?;
+        self.recover(name, true)?;
         // Out of sight first: a removal cut short leaves a folder whose name is no box's.
         let doomed = self.root.join(format!(".old-{name}-{}", std::process::id()));
         fs::rename(&folder, &doomed).map_err(at("remove", &folder))?;

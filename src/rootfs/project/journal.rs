@@ -171,12 +171,15 @@ impl Place {
 }
 
 /// Finishes or takes back an apply that was cut short. To be called with the box's lock; next to nothing when there is
-/// none.
-pub fn recover(box_folder: &Path) -> Result<(), Error> {
+/// none. With `removing`, a project that is gone is no error: the box goes, too.
+pub fn recover(box_folder: &Path, removing: bool) -> Result<(), Error> {
     if fs::symlink_metadata(box_folder.join(WORK)).is_err() {
         return Ok(());
     }
-    let work = |_| Ok(finish(box_folder)?);
+    let work = |_| match finish(box_folder) {
+        Err(Error::Gone(_)) if removing => Ok(()),
+        finished => Ok(finished?),
+    };
     Ok(userns::piped(&own_ids(), work, |told| drop(told.read(&mut [0])))?)
 }
 
@@ -186,9 +189,11 @@ fn finish(box_folder: &Path) -> Result<(), Error> {
         let path = path.to_owned();
         move |source| Error::File { what: "remove", path, source }
     };
+    let is_decided = [JOURNAL, UNDO].iter().any(|name| work.join(name).exists());
     let place = match Place::find(box_folder)? {
-        // without the project there is nothing to be finished
         Some(place) if place.project.is_dir() => place,
+        // where it went to, it has with it what was taken out of the way
+        Some(place) if is_decided => return Err(Error::Gone(place.project)),
         _ => return fs::remove_dir_all(&work).map_err(unread(&work)),
     };
     let read = |name: &str| match fd::read_small(&work.join(name), MAX) {
@@ -539,6 +544,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_project_that_is_away_is_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let (place, _) = decided(root.path());
+        let away = root.path().join("away");
+        fs::rename(&place.project, &away).unwrap();
+        assert!(matches!(finish(&place.box_folder), Err(Error::Gone(_))));
+        fs::rename(&away, &place.project).unwrap();
+        finish(&place.box_folder).unwrap();
+        assert!(listed(root.path()).contains("added new") && !place.work().exists());
     }
 
     #[test]
