@@ -56,6 +56,8 @@ impl Watch {
     ) -> nix::Result<()> {
         let kept = [pidfd, userns, lock].map(AsRawFd::as_raw_fd);
         process::in_background_with(kept, || {
+            // no folder of the caller's stays in use
+            let _ = nix::unistd::chdir("/");
             // A cgroup's own folder may be removed by who has rights outside alone. A box that can't be watched would have no
             // limit.
             if self.limits.iter().any(|held| held.by == Holder::Watch)
