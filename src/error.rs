@@ -374,6 +374,14 @@ pub enum Error {
         /// The box.
         name: String,
     },
+    /// A box has the name that a fork would get.
+    #[error("box `{name}` is there, and is no fork of `{base}`")]
+    NoFork {
+        /// The box.
+        name: String,
+        /// What was to be forked.
+        base: String,
+    },
     /// A path of the command line is none of the project.
     #[error("`{}` is not in the project {}", .path.display(), .project.display())]
     NotInTheProject {
@@ -418,6 +426,14 @@ pub enum Error {
         name: String,
         /// The project.
         project: PathBuf,
+    },
+    /// The same, as far as can be told.
+    #[error("what box `{name}` wrote to its project can't be listed: {why}")]
+    PerhapsNotApplied {
+        /// The box.
+        name: String,
+        /// Why not.
+        why: String,
     },
     /// A man page can't be written.
     #[error("cannot write {}", .path.display())]
@@ -530,6 +546,7 @@ impl Error {
             Self::ForkThere { name } => Some(format!(
                 "`devbox apply -n {name}` takes it over, `devbox discard --forks` removes all forks"
             )),
+            Self::NoFork { name, .. } => Some(format!("`--name` gives the forks another; `devbox rename {name} NAME` gives the box one")),
             Self::NotInTheProject { .. } => Some(
                 "paths are relative to the current folder when that is in the project, else to the project".into(),
             ),
@@ -542,6 +559,9 @@ impl Error {
             Self::NotApplied { name, .. } => Some(format!(
                 "`devbox diff {name}` shows it, `devbox apply --name {name}` takes it over; `devbox rm -f {name}` drops it"
             )),
+            Self::PerhapsNotApplied { name, .. } => {
+                Some(format!("`devbox rm -f {name}` removes the box with it, whatever it is"))
+            }
             Self::Archive { .. }
             | Self::NotAPair { .. }
             | Self::BadEpoch(_)

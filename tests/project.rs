@@ -459,3 +459,31 @@ fn a_full_disk_changes_nothing() {
     assert!(said.text().starts_with("kept\na\ndevbox.toml\nC  6 B         a\n"), "{said}");
     assert!(said.text().contains("b/big") && said.text().contains("\nother\n"), "{said}");
 }
+
+#[test]
+fn what_is_no_fork_stays() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    test.devbox(["run", "--name", "demo-untrusted.7", "--", "true"]).output().ok();
+    test.devbox(["run", "--untrusted", "--forks", "1", "--", "true"]).output().ok();
+    test.devbox(["discard", "--forks"]).output().ok().prints("demo-untrusted.1");
+    test.devbox(["rename", "demo-untrusted.7", "demo-untrusted.1"]).output().ok();
+    let forks = test.devbox(["run", "--untrusted", "--forks", "1", "--", "true"]).output();
+    forks.refused(&["`demo-untrusted.1` is there, and is no fork"]);
+    test.devbox(["ls", "-q"]).output().ok().prints("demo-untrusted.1");
+}
+
+#[test]
+fn what_can_not_be_listed_is_not_removed_unasked() {
+    needs!(boxes, images);
+    let (test, said) = changed("echo x >new");
+    said.ok();
+    let away = test.path("away");
+    fs::rename(test.project(), &away).unwrap();
+    let home = test.path("home");
+    test.devbox(["rm", "demo-untrusted"]).cwd(&home).output().refused(&["can't be listed", "rm -f"]);
+    fs::rename(&away, test.project()).unwrap();
+    test.devbox(["apply"]).output().ok();
+    assert_eq!(fs::read_to_string(test.project().join("new")).unwrap(), "x\n");
+    test.devbox(["rm", "demo-untrusted"]).output().ok();
+}

@@ -10,12 +10,13 @@
 
 mod message;
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,6 +26,8 @@ use message::{FAILURE, KEYS, Key, LIST, SIGN, frame};
 
 /// Connections at one time; more are closed.
 const MOST_CONNECTIONS: usize = 16;
+/// Different refusals that are noted.
+const MOST_NOTED: usize = 100;
 
 /// Which keys a box may use, and whose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +42,8 @@ struct Limited {
     rules: Rules,
     log: Log,
     connections: AtomicUsize,
-    /// Another kind of request was refused and noted already.
-    noted: AtomicBool,
+    /// What was refused and noted already: kinds of requests, keys.
+    refused: Mutex<HashSet<String>>,
 }
 
 /// Which of `names` none of the agent's keys has. Reads the agent's list; signs nothing.
@@ -53,7 +56,7 @@ pub fn missing<'a>(agent: &Path, names: &'a [String]) -> io::Result<Vec<&'a str>
 /// Serves connections to `listener` until `ended` can be read, which it can when the box's pid 1 has ended.
 pub fn serve(rules: Rules, listener: UnixListener, log: Log, ended: &OwnedFd) -> io::Result<()> {
     let limited =
-        Arc::new(Limited { rules, log, connections: AtomicUsize::new(0), noted: AtomicBool::new(false) });
+        Arc::new(Limited { rules, log, connections: AtomicUsize::new(0), refused: Mutex::default() });
     std::thread::Builder::new().spawn(move || {
         loop {
             match listener.accept() {
@@ -105,35 +108,40 @@ impl Limited {
                 let agent = self.connect()?;
                 match self.allowed(&agent)?.into_iter().find(|key| key.blob == wanted) {
                     Some(key) => {
+                        // none is given that is not noted
+                        let event = Event::allowed(Kind::Agent, format!("a signature with {}", shown(&key)));
+                        if !self.log.note(&event) {
+                            return Ok(frame(FAILURE, &[]));
+                        }
                         let (kind, body) = ask(&agent, SIGN, body)?;
-                        self.log
-                            .note(&Event::allowed(Kind::Agent, format!("a signature with {}", shown(&key))));
                         Ok(frame(kind, &body))
                     }
                     None => {
                         let key = Key { blob: wanted.to_owned(), comment: Vec::new() };
-                        let what = format!("a signature with {}", shown(&key));
                         let remedy = format!("`ssh-agent = [{:?}]` in the profile", key.fingerprint());
+                        let what = format!("a signature with {}", shown(&key));
                         let event =
                             Event::refused(Kind::Agent, what, "the key is not one that the box may use");
-                        self.log.note(&event.remedy(remedy));
-                        Ok(frame(FAILURE, &[]))
+                        Ok(self.refuse(&event.remedy(remedy)))
                     }
                 }
             }
+            // ssh asks for extensions each time it connects
             other => {
-                // ssh asks for extensions each time it connects
-                if !self.noted.swap(true, Ordering::Relaxed) {
-                    let what = format!("request {other} to the ssh-agent");
-                    self.log.note(&Event::refused(
-                        Kind::Agent,
-                        what,
-                        "a box may list keys and sign, no more",
-                    ));
-                }
-                Ok(frame(FAILURE, &[]))
+                let what = format!("request {other} to the ssh-agent");
+                Ok(self.refuse(&Event::refused(Kind::Agent, what, "a box may list keys and sign, no more")))
             }
         }
+    }
+
+    /// The answer to what is not allowed, which is noted once, and only so often: a box that asks for keys it made up is not
+    /// to fill the log.
+    fn refuse(&self, event: &Event) -> Vec<u8> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() < MOST_NOTED && refused.insert(event.what.clone()) {
+            self.log.note(event);
+        }
+        frame(FAILURE, &[])
     }
 
     fn connect(&self) -> io::Result<UnixStream> {
@@ -230,12 +238,22 @@ mod tests {
         let noted = crate::audit::read(folder.path()).unwrap();
         let shown: Vec<_> = noted.iter().map(|event| (event.allowed, event.what.as_str())).collect();
         assert!(
-            matches!(shown[..], [(true, _), (false, _), (false, "request 17 to the ssh-agent")]),
+            matches!(shown[..], [(true, _), (false, _), (false, "request 17 to the ssh-agent"), ..]),
             "{shown:?}"
         );
         assert!(shown[0].1.contains("me@work") && shown[1].1.contains("SHA256:"), "{shown:?}");
 
         assert_eq!(missing(&own, &["me@home".into(), "me@work".into()]).unwrap(), ["me@home"]);
+        // a box that makes up keys does not fill the log, and what can't be noted is not signed
+        for number in 0..500_u32 {
+            assert_eq!(ask(&client, SIGN, &request(&number.to_be_bytes())).unwrap().0, FAILURE);
+        }
+        assert!(crate::audit::read(folder.path()).unwrap().len() < 110);
+        let log = Log::open(folder.path()).unwrap();
+        let long = Event::refused(Kind::Call, "x".repeat(512), "y");
+        while log.note(&long) {}
+        assert_eq!(ask(&client, SIGN, &request(b"work")).unwrap(), (FAILURE, Vec::new()));
+
         drop(end);
         serving.join().unwrap();
     }

@@ -18,5 +18,6 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: EnterArgs) -> Result<ExitCode, Err
         ));
     }
     let after = AfterFlags::default();
-    Opening { ui, dirs, plan, host, pull: args.pull, ask: Ask::Shell, ephemeral: false, after }.run()
+    Opening { ui, dirs, plan, host, pull: args.pull, ask: Ask::Shell, ephemeral: false, after, fork_of: None }
+        .run()
 }

@@ -60,7 +60,11 @@ pub(super) fn run(opening: &Opening<'_>, count: u32) -> Result<ExitCode, Error> 
     let mut ready: Vec<(Opening<'_>, Made)> = Vec::new();
     for number in 1..=count {
         let fork = of(opening, number);
-        if boxes.load(&fork.plan.name)?.is_some()
+        let there = boxes.load(&fork.plan.name)?;
+        if there.as_ref().is_some_and(|record| record.fork_of != fork.fork_of) {
+            return Err(Error::NoFork { name: fork.plan.name, base: opening.plan.name.clone() });
+        }
+        if there.is_some()
             && let Some(project) = Project::of(&boxes.folder(&fork.plan.name)?)?
             && !project::list(&project)?.is_empty()
         {
@@ -94,8 +98,9 @@ pub(super) fn discard(ui: &Ui, dirs: &Dirs, base: &str) -> Result<ExitCode, Erro
     let host = crate::probe::host(dirs)?;
     let mut found = 0;
     for name in boxes.names()? {
-        let number = name.rsplit_once('.').and_then(|(_, number)| number.parse::<u32>().ok());
-        if number.is_some_and(|number| fork_name(base, number) == name) {
+        // one whose record can't be read is not known to be a fork
+        let record = boxes.load(&name).ok().flatten();
+        if record.is_some_and(|record| record.fork_of.as_deref() == Some(base)) {
             boxes.remove(&name, || super::full_maps(&host))?;
             ui.line(&name)?;
             found += 1;
@@ -115,7 +120,8 @@ fn fork_name(base: &str, number: u32) -> String {
 /// What is asked for, in the fork of this number.
 fn of<'a>(opening: &Opening<'a>, number: u32) -> Opening<'a> {
     let mut plan = opening.plan.clone();
-    plan.name = fork_name(&plan.name, number);
+    let base = std::mem::take(&mut plan.name);
+    plan.name = fork_name(&base, number);
     plan.env.insert(VARIABLE.to_owned(), Variable::Literal(number.to_string()));
     Opening {
         ui: opening.ui,
@@ -126,6 +132,7 @@ fn of<'a>(opening: &Opening<'a>, number: u32) -> Opening<'a> {
         pull: opening.pull,
         ephemeral: false,
         after: Default::default(),
+        fork_of: Some(base),
     }
 }
 

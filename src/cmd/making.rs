@@ -82,6 +82,7 @@ impl Opening<'_> {
             user: Some(self.plan.user.to_string()),
             ids: Some(self.plan.ids.to_string()),
             isolation: self.plan.isolation,
+            fork_of: self.fork_of.clone(),
             ..Record::default()
         };
         let store = Store::open(&self.dirs.store())?;

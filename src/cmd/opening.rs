@@ -41,6 +41,8 @@ pub(super) struct Opening<'a> {
     pub(super) ephemeral: bool,
     /// What becomes of what an untrusted box wrote to its project.
     pub(super) after: AfterFlags,
+    /// The box is another of this one.
+    pub(super) fork_of: Option<String>,
 }
 
 impl Opening<'_> {

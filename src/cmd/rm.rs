@@ -35,9 +35,16 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &RmArgs) -> Result<ExitCode, Error
 
 /// Asks before what an untrusted box wrote to its project, and nobody applied, goes with the box.
 fn ask_for_the_project(ui: &Ui, boxes: &Boxes, name: &str) -> Result<(), Error> {
-    // a damaged one must not keep its box from being removed
-    let Ok(Some(project)) = Project::of(&boxes.folder(name)?) else { return Ok(()) };
-    let edits = project::list(&project).unwrap_or_default();
+    let folder = boxes.folder(name)?;
+    let project = match Project::of(&folder) {
+        Ok(Some(project)) => project,
+        Ok(None) => return Ok(()),
+        Err(error) => return unknown(ui, name, &error.into()),
+    };
+    let edits = match project::list(&project) {
+        Ok(edits) => edits,
+        Err(error) => return unknown(ui, name, &error.into()),
+    };
     if edits.is_empty() || boxes.load(name).is_ok_and(|record| record.is_none_or(|record| record.ephemeral)) {
         return Ok(());
     }
@@ -50,5 +57,15 @@ fn ask_for_the_project(ui: &Ui, boxes: &Boxes, name: &str) -> Result<(), Error> 
     match ui.confirm(&question) {
         Some(true) => Ok(()),
         _ => Err(Error::NotApplied { name: name.to_owned(), project: project.folder }),
+    }
+}
+
+/// Asks when it can't be told whether anything would go.
+fn unknown(ui: &Ui, name: &str, error: &Error) -> Result<(), Error> {
+    let question =
+        format!("what box `{name}` wrote to its project can't be listed ({error})\nremove the box with it?");
+    match ui.confirm(&question) {
+        Some(true) => Ok(()),
+        _ => Err(Error::PerhapsNotApplied { name: name.to_owned(), why: error.to_string() }),
     }
 }

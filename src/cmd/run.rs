@@ -20,8 +20,17 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: RunArgs) -> Result<ExitCode, Error
         plan.name = throw_away_name(&plan.name);
     }
     let ask = if args.command.is_empty() { Ask::Image } else { Ask::Command(args.command) };
-    let opening =
-        Opening { ui, dirs, plan, host, pull: args.pull, ask, ephemeral: args.rm, after: args.after };
+    let opening = Opening {
+        ui,
+        dirs,
+        plan,
+        host,
+        pull: args.pull,
+        ask,
+        ephemeral: args.rm,
+        after: args.after,
+        fork_of: None,
+    };
     match args.forks {
         Some(count) => forks::run(&opening, count),
         None => opening.run(),

@@ -56,6 +56,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
         pull,
         ephemeral: false,
         after: AfterFlags::default(),
+        fork_of: None,
     };
     // Nothing is removed from the store between the look at its layers and the box's record.
     let _hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;

@@ -80,10 +80,13 @@ impl Refused {
 }
 
 fn note(log: Option<&Log>, noted: &mut HashSet<String>, what: String) {
-    if let Some(log) = log
-        && noted.len() < MOST
-        && noted.insert(what.clone())
-    {
+    let Some(log) = log else { return };
+    if noted.len() == MOST {
+        noted.insert(String::new());
+        let why = format!("{MOST} others were refused before");
+        log.note(&Event::refused(Kind::Call, "further system calls", why));
+    }
+    if noted.len() < MOST && noted.insert(what.clone()) {
         let event = Event::refused(
             Kind::Call,
             what,

@@ -71,6 +71,9 @@ pub struct Record {
     /// Why it is not the best one.
     #[serde(default)]
     pub driver_because: Option<String>,
+    /// The box of which `run --forks` made it another.
+    #[serde(default)]
+    pub fork_of: Option<String>,
 }
 
 /// The parts of an image's configuration that a start needs.
