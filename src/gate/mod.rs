@@ -90,43 +90,35 @@ struct Gate {
 
 /// Serves a box until `ended` can be read, which it can when the box's pid 1 has ended. Connections end with the process.
 pub fn serve(rules: Rules, sockets: Sockets, log: Log, ended: &OwnedFd) -> io::Result<()> {
+    let Sockets { queries, resolver, doors, watch } = sockets;
+    let gate = Arc::new(Gate {
+        rules,
+        names: Mutex::default(),
+        notes: Notes::new(log),
+        connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+        resolving: Arc::new(Semaphore::new(MOST_RESOLVING)),
+    });
+    let works = gate.clone();
     std::thread::Builder::new().spawn(move || {
         // refused at once is better than never answered
-        if work(rules, sockets, log).is_err() {
+        if works.work(queries, resolver, doors).is_err() {
             process::exit_now(1);
         }
     })?;
     loop {
-        match poll(&mut [PollFd::new(ended.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
-            Err(Errno::EINTR) => {}
-            waited => return waited.map(drop).map_err(Into::into),
+        let mut waits = vec![PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+        waits.extend(watch.as_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut waits, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            waited => waited?,
+        };
+        let over = waits[0].any().unwrap_or(true);
+        // what came last, too
+        watch.iter().for_each(|socket| gate.watch(socket));
+        if over {
+            return Ok(());
         }
     }
-}
-
-/// Serves for ever.
-fn work(rules: Rules, sockets: Sockets, log: Log) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let gate = Arc::new(Gate {
-            rules,
-            names: Mutex::default(),
-            notes: Notes::new(log),
-            connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
-            resolving: Arc::new(Semaphore::new(MOST_RESOLVING)),
-        });
-        if let Some(socket) = sockets.watch {
-            let gate = gate.clone();
-            std::thread::Builder::new().spawn(move || watch::watch(&socket, &gate))?;
-        }
-        sockets.queries.set_nonblocking(true)?;
-        tokio::spawn(gate.clone().answer(tokio::net::UdpSocket::from_std(sockets.queries)?));
-        tokio::spawn(gate.clone().resolve(listening(sockets.resolver)?));
-        for door in sockets.doors {
-            tokio::spawn(gate.clone().open(listening(door)?));
-        }
-        std::future::pending().await
-    })
 }
 
 fn listening(socket: TcpListener) -> io::Result<tokio::net::TcpListener> {
@@ -135,6 +127,25 @@ fn listening(socket: TcpListener) -> io::Result<tokio::net::TcpListener> {
 }
 
 impl Gate {
+    /// Serves for ever.
+    fn work(
+        self: Arc<Self>,
+        queries: UdpSocket,
+        resolver: TcpListener,
+        doors: Vec<TcpListener>,
+    ) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            queries.set_nonblocking(true)?;
+            tokio::spawn(self.clone().answer(tokio::net::UdpSocket::from_std(queries)?));
+            tokio::spawn(self.clone().resolve(listening(resolver)?));
+            for door in doors {
+                tokio::spawn(self.clone().open(listening(door)?));
+            }
+            std::future::pending().await
+        })
+    }
+
     /// Answers queries by UDP.
     async fn answer(self: Arc<Self>, socket: tokio::net::UdpSocket) {
         let mut message = [0; dns::LARGEST_DATAGRAM];

@@ -3,7 +3,6 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
 
 use nix::sys::socket::{MsgFlags, recv};
 
@@ -73,17 +72,17 @@ fn read(packet: &[u8]) -> Option<Seen> {
     Some(Seen { datagram: protocol == UDP, to, port: u16::from_be_bytes([port[0], port[1]]) })
 }
 
-/// Notes what is seen on `socket`, for ever.
-pub(super) fn watch(socket: &OwnedFd, gate: &Arc<Gate>) {
-    let mut packet = [0; LONGEST];
-    while let Ok(length) = recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()) {
-        if let Some(seen) = read(&packet[..length]) {
-            gate.saw(&seen);
+impl Gate {
+    /// Notes what is to be seen on `socket` now.
+    pub(super) fn watch(&self, socket: &OwnedFd) {
+        let mut packet = [0; LONGEST];
+        while let Ok(length) = recv(socket.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
+            if let Some(seen) = read(&packet[..length]) {
+                self.saw(&seen);
+            }
         }
     }
-}
 
-impl Gate {
     fn saw(&self, seen: &Seen) {
         let Seen { datagram, to, port } = *seen;
         let to = to.to_canonical();
