@@ -129,6 +129,9 @@ fn escape(isolation: &str) -> (Outcome, Vec<String>, Vec<String>) {
     let address = format!("http://me:s3cret@127.0.0.1:{port}");
     let outcome = call.env("https_proxy", &address).env("http_proxy", &address).output();
     let requests = requests.lock().unwrap().clone();
+    // the gate ends after the command has
+    let marker = format!("{abstract_name}\0");
+    assert!(within(5, || host::processes(&marker).is_empty()));
     (outcome, decisions(&test, "demo"), requests)
 }
 
