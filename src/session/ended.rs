@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ use crate::limits::Held;
 
 /// The limit that the box's last run was ended for.
 const ENDED: &str = "ended.json";
+/// Bytes of that file, which are there from the start: on a full disk it can be written over, and no other be made.
+const WORD: usize = 512;
 /// The limits of its last start.
 const LIMITS: &str = "limits.json";
 const LARGEST: u64 = 64 << 10;
@@ -28,10 +31,16 @@ pub struct Limited {
 
 /// Leaves word that the box is ended for `held`. Nobody is told when that fails, and the box ends all the same.
 pub(super) fn leave(folder: &Path, held: &Held) {
-    let draft = folder.join("ended.new");
-    let text = serde_json::to_vec(held).unwrap_or_default();
-    let _ = fs::write(&draft, text).and_then(|()| fs::rename(&draft, folder.join(ENDED)));
+    let written = File::options().write(true).open(folder.join(ENDED));
+    let _ = written.and_then(|file| file.write_all_at(&padded(held), 0));
     note(folder, held);
+}
+
+/// A word that takes as much as any other.
+fn padded(held: &Held) -> Vec<u8> {
+    let mut text = serde_json::to_vec(held).unwrap_or_default();
+    text.resize(text.len().max(WORD), b' ');
+    text
 }
 
 /// Notes in the box's audit log that it or a session was ended for `held`.
@@ -70,6 +79,8 @@ pub(super) fn begin(folder: &Path, limited: &Limited) -> Result<(), Error> {
     if limited.held.is_empty() {
         return remove(LIMITS);
     }
+    let word = folder.join(ENDED);
+    fs::write(&word, [b' '; WORD]).map_err(at("write", &word))?;
     fs::write(&path, serde_json::to_vec(limited).unwrap_or_default()).map_err(at("write", &path))
 }
 
@@ -86,6 +97,8 @@ fn text(path: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::limits::{Holder, Limit};
 
@@ -96,7 +109,15 @@ mod tests {
         assert_eq!((read(folder.path()), limited(folder.path())), (None, Limited::default()));
         let limits = Limited { held: vec![held.clone()], cgroup: None };
         begin(folder.path(), &limits).unwrap();
+        assert_eq!(read(folder.path()), None);
+        // no file, and no block of one, is to be made when the disk is full
+        let place = || {
+            let found = fs::metadata(folder.path().join(ENDED)).unwrap();
+            (found.ino(), found.len())
+        };
+        let before = place();
         leave(folder.path(), &held);
+        assert_eq!(place(), before);
         assert_eq!((read(folder.path()), limited(folder.path())), (Some(held), limits));
         let noted = crate::audit::read(folder.path()).unwrap();
         assert_eq!(noted[0].what, "memory 64MiB");
