@@ -88,11 +88,15 @@ impl Cgroup {
         fs::write(self.folder.join("cgroup.procs"), pid.to_string())
     }
 
-    /// Whether the kernel has ended processes of it for want of memory (`memory.events`).
+    /// Whether the kernel has ended processes of it for want of memory (`memory.events`) of which its limit left them no more:
+    /// `oom_kill` alone counts as well who was ended when all of the machine, or a group above, had none left.
     pub fn ran_out_of_memory(&self) -> bool {
         let events = fs::read_to_string(self.folder.join("memory.events")).unwrap_or_default();
-        let killed = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        killed.is_some_and(|count| count.trim() != "0")
+        let happened = |event: &str| {
+            let count = events.lines().find_map(|line| line.strip_prefix(event)?.strip_prefix(' '));
+            count.is_some_and(|count| count.trim() != "0")
+        };
+        happened("oom") && happened("oom_kill")
     }
 
     /// Removes it once its last process has gone; one with processes stays.
@@ -154,6 +158,8 @@ mod tests {
         assert!(!group.ran_out_of_memory());
         fs::write(group.folder().join("memory.events"), "low 0\noom 1\noom_kill 3\n").unwrap();
         assert!(group.ran_out_of_memory());
+        fs::write(group.folder().join("memory.events"), "low 0\noom 0\noom_kill 3\n").unwrap();
+        assert!(!group.ran_out_of_memory(), "it was the machine that had none");
         assert!(Cgroup::make(parent.path(), "box", &all).is_err(), "something is in it");
     }
 }
