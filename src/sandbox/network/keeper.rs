@@ -25,7 +25,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 
 use super::{Error, Network, leave_the_caller};
@@ -223,7 +223,7 @@ fn arguments(stack: &Stack, holder: Pid, is_root: bool) -> Vec<String> {
 fn await_route(holder: Pid, stack: Pid, ended: &OwnedFd) -> io::Result<()> {
     let began = Instant::now();
     while !has_default_route(holder) {
-        let gone = waitpid(stack, Some(WaitPidFlag::WNOHANG))?.pid().is_some();
+        let gone = has_ended(stack)?;
         let over = poll(&mut [PollFd::new(ended.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)? > 0;
         if gone || over || began.elapsed() > PATIENCE {
             return Err(io::ErrorKind::TimedOut.into());
@@ -231,6 +231,12 @@ fn await_route(holder: Pid, stack: Pid, ended: &OwnedFd) -> io::Result<()> {
         std::thread::sleep(PAUSE);
     }
     Ok(())
+}
+
+/// Whether a child has ended; it is not reaped, so that its pid stays its own.
+fn has_ended(child: Pid) -> nix::Result<bool> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    Ok(waitid(Id::Pid(child), flags)?.pid().is_some())
 }
 
 /// Whether `/proc/PID/net/route`, or its kin of version 6, has a route to everywhere that is up.
@@ -254,6 +260,20 @@ fn has_default_route(pid: Pid) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_ended_keeps_its_pid() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        assert_eq!(has_ended(pid), Ok(false));
+        drop(child.stdin.take());
+        while !has_ended(pid).unwrap() {
+            std::thread::sleep(PAUSE);
+        }
+        assert_eq!(has_ended(pid), Ok(true));
+        assert!(child.wait().unwrap().success());
+    }
 
     #[test]
     fn neither_program_leads_here() {
