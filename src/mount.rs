@@ -191,16 +191,22 @@ impl Op {
 }
 
 /// A line of proc_pid_mountinfo(5).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Mounted {
     /// Its number.
     pub id: u32,
     /// That of the mount it is in.
     pub parent: u32,
+    /// Major and minor number of what is mounted.
+    pub device: (u32, u32),
+    /// The folder of that which stands there.
+    pub root: PathBuf,
     /// Where it is mounted.
     pub at: PathBuf,
     /// Its own options, for example `rw,nosuid`.
     pub options: String,
+    /// The type of file system.
+    pub kind: String,
 }
 
 /// Reads a text of proc_pid_mountinfo(5), where space, tab, line end and backslash are written as `\` and three octal
@@ -208,24 +214,32 @@ pub struct Mounted {
 pub fn mounted(text: &[u8]) -> impl Iterator<Item = Mounted> + '_ {
     text.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
-        let mut number = || str::from_utf8(fields.next()?).ok()?.parse().ok();
-        let (id, parent) = (number()?, number()?);
-        let (field, options) = (fields.nth(2)?, fields.next()?);
-        let mut bytes = Vec::with_capacity(field.len());
-        let mut rest = field;
-        while let Some((&first, tail)) = rest.split_first() {
-            rest = tail;
-            match (first, tail) {
-                (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
-                    bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                    rest = &tail[3..];
-                }
-                _ => bytes.push(first),
-            }
-        }
-        let options = String::from_utf8_lossy(options).into_owned();
-        Some(Mounted { id, parent, at: OsString::from_vec(bytes).into(), options })
+        let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+        let number = |field: &[u8]| str::from_utf8(field).ok()?.parse().ok();
+        let (id, parent) = (number(fields.next()?)?, number(fields.next()?)?);
+        let mut device = fields.next()?.split(|byte| *byte == b':');
+        let device = (number(device.next()?)?, number(device.next()?)?);
+        let (root, at) = (unescaped(fields.next()?), unescaped(fields.next()?));
+        let options = text(fields.next()?);
+        let kind = fields.skip_while(|field| field != b"-").nth(1).map(text).unwrap_or_default();
+        Some(Mounted { id, parent, device, root, at, options, kind })
     })
+}
+
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = &tail[3..];
+            }
+            _ => bytes.push(first),
+        }
+    }
+    OsString::from_vec(bytes).into()
 }
 
 /// A path as a C string; paths from the system have no NUL, those from a profile are refused when they do.
@@ -239,14 +253,20 @@ mod tests {
 
     #[test]
     fn mount_points_are_unescaped() {
-        let text = b"22 1 0:5 / /proc rw - proc proc rw\n23 1 0:6 / /a\\040b\\134c ro,nosuid shared:1 - tmpfs x rw\nshort\n";
-        let one = |id, parent, at: &str, options: &str| Mounted {
+        let text = b"22 1 0:5 / /proc rw - proc proc rw\n23 1 0:6 /d\\040e /a\\040b\\134c ro,nosuid shared:1 - tmpfs x rw\nshort\n";
+        let one = |id, device, root: &str, at: &str, options: &str, kind: &str| Mounted {
             id,
-            parent,
+            parent: 1,
+            device,
+            root: root.into(),
             at: at.into(),
             options: options.into(),
+            kind: kind.into(),
         };
-        let expected = [one(22, 1, "/proc", "rw"), one(23, 1, "/a b\\c", "ro,nosuid")];
+        let expected = [
+            one(22, (0, 5), "/", "/proc", "rw", "proc"),
+            one(23, (0, 6), "/d e", "/a b\\c", "ro,nosuid", "tmpfs"),
+        ];
         assert_eq!(mounted(text).collect::<Vec<_>>(), expected);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Test, host, within};
+use crate::harness::{Test, host, probes, within};
 
 /// Bytes of memory that `devbox` processes with `marker` among their arguments have in all.
 fn memory_of(marker: &str) -> u64 {
@@ -93,6 +93,17 @@ fn who_takes_too_much_memory_is_ended() {
 }
 
 #[test]
+fn memory_that_no_mapping_shows_counts() {
+    needs!(boxes, images, compiler);
+    let test = Test::busybox();
+    let volume = format!("{}:/memory:ro", probes::build_named(&test.path(""), "memory").display());
+    for way in ["file", "thread", "segment", "namespace"] {
+        let said = test.devbox(["run", "-v", &volume, "--memory", "64MiB", "--", "/memory", way]).output();
+        said.fails(123).says(&["out of memory"]);
+    }
+}
+
+#[test]
 fn all_sessions_of_the_box_are_told() {
     needs!(boxes, images);
     let test = Test::busybox();
@@ -121,6 +132,11 @@ fn who_fills_the_disk_is_ended() {
         ["--isolation", "untrusted", "--name", "other", "--limit", "disk=24MiB", "--limit", "time=60s"];
     test.devbox([&["run"][..], &more, &["--", "sh", "-c", hidden]].concat()).output().fails(122);
     test.devbox(["rm", "-f", "other", "demo-untrusted"]).output().ok();
+    // and files that have no name any more
+    let removed =
+        "exec 3>/var/f; rm /var/f; dd if=/dev/zero bs=1M count=60 >&3 2>/dev/null; sleep 20; echo all";
+    let more = ["--limit", "disk=24MiB", "--limit", "time=60s"];
+    test.devbox([&["run"][..], &more, &["--", "sh", "-c", removed]].concat()).output().fails(122);
 }
 
 #[test]

@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_lies_below_another_mount_is_hidden() {
-        let one = |id, parent, at: &str| Mounted { id, parent, at: at.into(), options: String::new() };
+        let one = |id, parent, at: &str| Mounted { id, parent, at: at.into(), ..Mounted::default() };
         // listed in no order of time
         let all = [
             one(3, 2, "/t/dev"),

@@ -3,7 +3,8 @@
 //!
 //! It is a process of ours beside the box, made when the box is started and only where something is to be watched: no
 //! program of the box can see or stop it, and it ends with the box. It holds the box's lock. To look at
-//! processes and files it joins the box's user namespace, and no other, for its rights over them.
+//! processes and files it joins the box's user namespace, for its rights over them, and where memory is watched the IPC
+//! namespaces, whose segments are told of nowhere else.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use crate::store::Usage;
 use crate::sys::process;
 
 mod memory;
+mod open;
 
 /// A look may take this part of a processor's time.
 const DUTY: u32 = 15;
@@ -84,13 +86,14 @@ impl Watch {
             self.limits.iter().filter(watched).find(|held| held.limit == wanted).map(|held| held.amount)
         };
         let memory = amount(Limit::Memory);
-        let mut disk = amount(Limit::Disk).map(|most| Disk::new(&self.folder, most));
+        let mut disk = amount(Limit::Disk).map(|most| Disk::new(&self.folder, pid, most));
+        let host = memory::ipc_of("self");
         let mut told = false;
         loop {
             let before = spent();
             let (mut pause, mut over) = (None, None);
             if let Some(most) = memory.filter(|_| !told) {
-                let used = memory::of(pid, most);
+                let used = memory::of(pid, most, host);
                 over = (used > most).then_some(Limit::Memory);
                 pause = Some(until_next(most.saturating_sub(used)));
             }
@@ -131,14 +134,16 @@ fn until_next(left: u64) -> Duration {
 /// The box's own files, walked over only when they can have grown beyond the limit.
 struct Disk<'a> {
     folder: &'a Path,
+    /// Its pid 1.
+    init: Pid,
     most: u64,
     /// At the last walk: what they took, what all of the file system took, when it was, and how long it lasted.
     last: Option<(u64, u64, Instant, Duration)>,
 }
 
 impl<'a> Disk<'a> {
-    fn new(folder: &'a Path, most: u64) -> Self {
-        Self { folder, most, last: None }
+    fn new(folder: &'a Path, init: Pid, most: u64) -> Self {
+        Self { folder, init, most, last: None }
     }
 
     fn is_over(&mut self) -> bool {
@@ -152,7 +157,8 @@ impl<'a> Disk<'a> {
             }
         }
         let at = Instant::now();
-        let own = own_files(self.folder);
+        let processes = memory::descendants(self.init).into_iter().map(|(pid, _)| pid);
+        let own = own_files(self.folder).saturating_add(open::removed(processes, self.folder));
         self.last = Some((own, taken, at, at.elapsed()));
         own > self.most
     }
@@ -202,9 +208,10 @@ mod tests {
             std::fs::write(folder.path().join(part).join("file"), vec![1; 1 << 20]).unwrap();
         }
         let own = own_files(folder.path());
+        let nobody = Pid::from_raw(i32::MAX);
         assert!((1 << 20..2 << 20).contains(&own), "{own}");
-        assert!(Disk::new(folder.path(), 1 << 20).is_over());
-        let mut fits = Disk::new(folder.path(), 4 << 20);
+        assert!(Disk::new(folder.path(), nobody, 1 << 20).is_over());
+        let mut fits = Disk::new(folder.path(), nobody, 4 << 20);
         assert!(!fits.is_over() && fits.last.is_some_and(|(found, ..)| found == own));
     }
 }

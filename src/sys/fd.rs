@@ -288,6 +288,43 @@ pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<libc::stat, Error> {
         .map_err(|errno| failed("fstatat", name, errno))
 }
 
+/// What is known of a file without asking who serves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    /// Major and minor number of its file system.
+    pub device: (u32, u32),
+    /// Its number there.
+    pub inode: u64,
+    /// Names it has.
+    pub names: u32,
+    /// Whether it is a regular file.
+    pub regular: bool,
+    /// Bytes it takes.
+    pub bytes: u64,
+    /// Number of the mount it was opened on; none before Linux 5.8.
+    pub mount: Option<u64>,
+}
+
+/// statx(2) of what `path` leads to, without a question to who serves it (AT_STATX_DONT_SYNC), who might never answer.
+pub fn look(path: &CStr) -> nix::Result<Looked> {
+    let wanted = libc::STATX_BASIC_STATS | libc::STATX_MNT_ID;
+    // SAFETY: statx is plain numbers, for which all zeroes are valid.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: path is a C string, found has the size the kernel writes, and both outlive the call.
+    let result = unsafe {
+        libc::statx(libc::AT_FDCWD, path.as_ptr(), libc::AT_STATX_DONT_SYNC, wanted, &raw mut found)
+    };
+    Errno::result(result)?;
+    Ok(Looked {
+        device: (found.stx_dev_major, found.stx_dev_minor),
+        inode: found.stx_ino,
+        names: found.stx_nlink,
+        regular: u32::from(found.stx_mode) & libc::S_IFMT == libc::S_IFREG,
+        bytes: found.stx_blocks.saturating_mul(512),
+        mount: (found.stx_mask & libc::STATX_MNT_ID != 0).then_some(found.stx_mnt_id),
+    })
+}
+
 /// At most `limit` names in an open folder, from its start, without `.` and `..`.
 pub fn names(folder: BorrowedFd<'_>, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
     let list = || -> Result<Vec<Vec<u8>>, Errno> {

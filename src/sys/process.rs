@@ -81,6 +81,14 @@ pub fn kill_by(pidfd: impl AsFd) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
+/// Whether two threads have one table of descriptors (kcmp(2)); not where that can't be told.
+pub fn share_descriptors(one: i32, other: i32) -> bool {
+    /// linux/kcmp.h
+    const KCMP_FILES: libc::c_int = 2;
+    // SAFETY: numbers alone.
+    unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0_usize, 0_usize) == 0 }
+}
+
 /// fork(2) from a process with one thread.
 pub fn fork() -> nix::Result<nix::unistd::ForkResult> {
     debug_assert_eq!(threads(), 1, "init forks with one thread");
