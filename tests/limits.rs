@@ -140,6 +140,32 @@ fn who_fills_the_disk_is_ended() {
 }
 
 #[test]
+fn a_box_that_nobody_watches_is_ended() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let marker = format!("unwatched{}", std::process::id());
+    let session =
+        test.devbox(["run", "--limit", "disk=1GiB", "--", "sh", "-c", "echo ready; sleep 60", &marker]);
+    let session = session.spawn();
+    session.stdout.expect("ready\n");
+    // of those that have our arguments it alone is alone in its session
+    let leads = |pid: &i32| {
+        nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(*pid))).is_ok_and(|id| id.as_raw() == *pid)
+    };
+    let is_devbox =
+        |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "devbox");
+    let found: Vec<i32> =
+        host::processes(&marker).into_iter().filter(|pid| leads(pid) && is_devbox(pid)).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let began = Instant::now();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(found[0]), nix::sys::signal::Signal::SIGKILL).unwrap();
+    let said = session.wait();
+    assert!(said.code != 0 && began.elapsed() < Duration::from_secs(20), "{said}");
+    assert!(within(5, || host::processes(&marker).is_empty()), "processes are left");
+    test.sh("echo back").ok().prints("back");
+}
+
+#[test]
 fn who_takes_too_long_is_ended() {
     needs!(boxes, images);
     let test = Test::busybox();

@@ -56,6 +56,8 @@ struct Init<'a> {
     refused: Option<Refused>,
     bounds: &'a Bounds,
     shim: OwnedFd,
+    /// Hangs up when nobody watches the box any more that is to be watched.
+    watcher: Option<OwnedFd>,
     connections: Vec<Connection>,
     /// When everything is killed.
     stops: Option<Instant>,
@@ -65,8 +67,8 @@ struct Init<'a> {
 
 /// Runs until the last session has ended; never returns.
 pub(super) fn run(ends: Ends, shim: OwnedFd, spec: &Spec) -> ! {
-    let Ends { listener, lock, connection, log, .. } = ends;
-    match prepare(&listener, &lock, &connection, &shim, log.as_ref()) {
+    let Ends { listener, lock, connection, log, watcher, .. } = ends;
+    match prepare(&listener, &lock, &connection, &shim, log.as_ref(), watcher.as_ref()) {
         Ok(signals) => {
             let mut init = Init {
                 fingerprint: spec.fingerprint,
@@ -76,6 +78,7 @@ pub(super) fn run(ends: Ends, shim: OwnedFd, spec: &Spec) -> ! {
                 refused: spec.confinement.as_ref().and_then(|_| Refused::new(log).ok()),
                 bounds: &spec.bounds,
                 shim,
+                watcher,
                 connections: vec![Connection::new(connection)],
                 stops: None,
                 stopping: false,
@@ -102,6 +105,7 @@ fn prepare(
     connection: &UnixStream,
     shim: &OwnedFd,
     log: Option<&Log>,
+    watcher: Option<&OwnedFd>,
 ) -> nix::Result<SignalFd> {
     process::close_all_but(&[
         listener.as_raw_fd(),
@@ -109,6 +113,7 @@ fn prepare(
         connection.as_raw_fd(),
         shim.as_raw_fd(),
         log.map_or(lock.as_raw_fd(), |log| log.as_fd().as_raw_fd()),
+        watcher.unwrap_or(lock).as_raw_fd(),
     ])?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
@@ -165,10 +170,17 @@ impl Init<'_> {
         );
         let clients = watched.len();
         watched.extend(self.refused.iter().flat_map(Refused::watched));
+        let notices = watched.len();
+        watched.extend(self.watcher.iter().map(|watcher| PollFd::new(watcher.as_fd(), PollFlags::POLLIN)));
         let _ = poll(&mut watched, self.timeout());
+        if watched[notices..].iter().any(|watcher| watcher.any().unwrap_or(false)) {
+            // what has limits does not go on without
+            self.connections.clear();
+            return;
+        }
         let ready: Vec<bool> = watched[..clients].iter().map(|one| one.any().unwrap_or(false)).collect();
         let asked: Vec<_> =
-            watched[clients..].iter().map(|one| one.revents().unwrap_or(PollFlags::empty())).collect();
+            watched[clients..notices].iter().map(|one| one.revents().unwrap_or(PollFlags::empty())).collect();
         if let Some(refused) = &mut self.refused {
             refused.turn(&asked);
         }

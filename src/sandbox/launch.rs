@@ -30,6 +30,8 @@ pub struct Ends {
     pub log: Option<Log>,
     /// The cgroup it is to be born in.
     pub cgroup: Option<Cgroup>,
+    /// Hangs up when nobody holds the box's limits any more; the box then ends.
+    pub watcher: Option<OwnedFd>,
 }
 
 /// A started box, seen from outside.

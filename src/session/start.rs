@@ -4,7 +4,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use nix::fcntl::OFlag;
+
 use crate::audit::Log;
+use crate::limits::Holder;
 use crate::plan::Plan;
 use crate::sandbox::wire::Open;
 use crate::sandbox::{self, Cgroup, Ends, Launched, Spec};
@@ -47,7 +50,15 @@ pub fn start(
         Some(_) => Log::open(&folder).ok(),
         None => None,
     };
-    let ends = Ends { listener, lock, connection: theirs, log, cgroup: cgroup.clone() };
+    let (watcher, watching) = match limited.held.iter().any(|held| held.by == Holder::Watch) {
+        true => {
+            let ends = nix::unistd::pipe2(OFlag::O_CLOEXEC);
+            let (read, write) = ends.map_err(|source| Error::Watch { name: name.to_owned(), source })?;
+            (Some(read), Some(write))
+        }
+        false => (None, None),
+    };
+    let ends = Ends { listener, lock, connection: theirs, log, cgroup: cgroup.clone(), watcher };
     let launched = sandbox::launch(spec, ends, arguments).map_err(|source| {
         cgroup.iter().for_each(Cgroup::remove);
         Error::Start { name: name.to_owned(), source }
@@ -55,7 +66,8 @@ pub fn start(
     match (&launched.userns, own_lock) {
         (Some(userns), Some(lock)) => {
             let limits = limited.held.clone();
-            let begun = Watch { folder, limits, cgroup }.begin(launched.pid, &launched.pidfd, userns, &lock);
+            let watch = Watch { folder, limits, cgroup };
+            let begun = watch.begin(launched.pid, &launched.pidfd, userns, &lock, watching.as_ref());
             begun.map_err(|source| {
                 let _ = process::kill_by(&launched.pidfd);
                 Error::Watch { name: name.to_owned(), source }

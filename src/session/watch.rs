@@ -48,15 +48,17 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins it, for the box whose pid 1 is `pid`, in a process that lives as long as the box.
+    /// Begins it, for the box whose pid 1 is `pid`, in a process that lives as long as the box. It holds `watching`, by whose
+    /// end pid 1 sees that it has gone.
     pub(super) fn begin(
         &self,
         pid: Pid,
         pidfd: &OwnedFd,
         userns: &OwnedFd,
         lock: &OwnedFd,
+        watching: Option<&OwnedFd>,
     ) -> nix::Result<()> {
-        let kept = [pidfd, userns, lock].map(AsRawFd::as_raw_fd);
+        let kept = [pidfd, userns, lock, watching.unwrap_or(lock)].map(AsRawFd::as_raw_fd);
         process::in_background_with(kept, || {
             // no folder of the caller's stays in use
             let _ = nix::unistd::chdir("/");
