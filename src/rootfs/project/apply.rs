@@ -1,6 +1,6 @@
 //! What a box wrote over its project becomes the project's own, or is dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,6 +20,7 @@ use super::conflict::{Conflict, conflicts};
 use super::edits::{Edit, Kind, OURS, each, edits};
 use super::handles::Tree;
 use super::journal::{self, Journal, Place};
+use super::look::Look;
 use super::stage::Stage;
 use super::{BASE, Error, Project, mirror, own_ids};
 
@@ -159,6 +160,8 @@ fn applied(project: &Project, chosen: &Chosen, tell: &mut dyn FnMut(Progress)) -
     let is_wanted = |edit: &&Edit| wanted.contains(&edit.path[..]);
     answer.done = all.iter().filter(is_wanted).cloned().collect();
     let mut host = Tree::new(journal::open(&project.folder)?);
+    // before the conflicts are looked for: what the host changes from here on is told from it, step by step
+    let looks = looks(&mut host, &answer.done)?;
     if !chosen.force {
         let base =
             if project.is_copy() { Some(Tree::new(journal::open(&project.kept.join(BASE))?)) } else { None };
@@ -171,7 +174,7 @@ fn applied(project: &Project, chosen: &Chosen, tell: &mut dyn FnMut(Progress)) -
     let name = [OURS, format!("{}-{now}", std::process::id()).as_bytes()].concat();
     let place = Place::make(&project.box_folder, &project.folder, &name)?;
     tell(Progress::Total(answer.done.iter().filter_map(|edit| edit.size).sum()));
-    let steps = make_ready(project, &place, &wanted, &mut host, tell);
+    let steps = make_ready(project, &place, &wanted, (&mut host, &looks), tell);
     let decided = steps.and_then(|steps| {
         let applied = (answer.done.len() < all.len())
             .then(|| answer.done.iter().map(|edit| edit.path.clone()).collect());
@@ -193,7 +196,7 @@ fn make_ready(
     project: &Project,
     place: &Place,
     wanted: &BTreeSet<&[u8]>,
-    host: &mut Tree,
+    (host, looks): (&mut Tree, &HashMap<Vec<u8>, Look>),
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Vec<journal::Step>, Error> {
     /// Bytes between two words of progress.
@@ -201,7 +204,7 @@ fn make_ready(
     let mut due = 0;
     let staged = place.stage()?;
     let failed = |source| Error::Call { what: "make ready", path: Vec::new(), source };
-    let mut stage = Stage::new(fd::open_folder(staged.as_fd(), journal::NEW).map_err(failed)?);
+    let mut stage = Stage::new(fd::open_folder(staged.as_fd(), journal::NEW).map_err(failed)?, looks);
     each(project, &mut |edit, change| match wanted.contains(&edit.path[..]) {
         true => {
             stage.add(&edit, change.entry, host)?;
@@ -216,6 +219,17 @@ fn make_ready(
     let steps = stage.finish().map_err(failed)?;
     fd::syncfs(staged).map_err(failed)?;
     Ok(steps)
+}
+
+/// How the project looks where it is changed.
+fn looks(host: &mut Tree, edits: &[Edit]) -> Result<HashMap<Vec<u8>, Look>, Error> {
+    let mut looks = HashMap::new();
+    for edit in edits {
+        let found = host.look(&edit.path, !edit.is_folder);
+        let found = found.map_err(|source| Error::Call { what: "look at", path: edit.path.clone(), source });
+        looks.extend(found?.map(|look| (edit.path.clone(), look)));
+    }
+    Ok(looks)
 }
 
 /// Chosen paths at and below which nothing is changed.

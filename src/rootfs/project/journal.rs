@@ -25,6 +25,7 @@ use crate::sys::{self, fd};
 use crate::userns;
 
 use super::handles::Tree;
+use super::look::Look;
 use super::{Error, Project, WORK, own_ids};
 
 const STAGE: &str = "stage";
@@ -35,18 +36,20 @@ pub(super) const NEW: &[u8] = b"new";
 pub(super) const OLD: &[u8] = b"old";
 /// A path takes a hundred bytes or two.
 const MAX: usize = 1 << 30;
+/// Stands for the call where none failed, but the host changed what a step is on.
+const CHANGED: &str = "compare";
 /// How long another may have the project.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One thing to be done in the project. What is put there, and what is taken away, bears the step's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// What stands ready as this inode goes to the path, in place of that one.
-    Place { path: Vec<u8>, ino: u64, over: Option<u64> },
+    /// What stands ready goes to the path, in place of that which looks so.
+    Place { path: Vec<u8>, new: Look, over: Option<Look> },
     /// What stands there goes.
-    Remove { path: Vec<u8>, ino: u64 },
+    Remove { path: Vec<u8>, over: Look },
     /// Another mode.
-    Mode { path: Vec<u8>, mode: u32, before: u32 },
+    Mode { path: Vec<u8>, mode: u32, over: Look },
 }
 
 /// All of an apply.
@@ -135,8 +138,7 @@ impl Place {
                 path: decided,
                 source,
             })?;
-            trees.back(&journal.steps)?;
-            self.clear()?;
+            self.take_back(&mut trees, &journal.steps)?;
             return Err(error);
         }
         let sync = fd::syncfs(trees.host.root());
@@ -149,25 +151,44 @@ impl Place {
         self.clear()
     }
 
+    /// Takes back what is done of the steps. What has no place to go back to stays where it is, and is told.
+    fn take_back(&self, trees: &mut Trees, steps: &[Step]) -> Result<(), Error> {
+        let left = trees.back(steps)?;
+        let Some(Left { path, name }) = left.first() else { return self.clear() };
+        // first that by which the folder in the project is found, and removed
+        for name in [STAGE, JOURNAL, UNDO] {
+            self.remove(name)?;
+        }
+        remove_tree(&self.work())?;
+        let at = self.stage.join(OsString::from_vec(name.clone()));
+        Err(Error::Displaced { path: path.clone(), at, stage: self.stage.clone() })
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Error> {
+        match fs::remove_file(self.work().join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::File { what: "remove", path: self.work().join(name), source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the folders: what is decided first, for without it the rest is a leftover.
     pub(super) fn clear(&self) -> Result<(), Error> {
         for name in [JOURNAL, UNDO] {
-            match fs::remove_file(self.work().join(name)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::File { what: "remove", path: self.work().join(name), source: error });
-                }
-                _ => {}
-            }
+            self.remove(name)?;
         }
-        for path in [&self.stage, &self.work()] {
-            store::remove_tree(path).map_err(|error| Error::File {
-                what: "remove",
-                path: path.clone(),
-                source: io::Error::other(error),
-            })?;
-        }
-        Ok(())
+        remove_tree(&self.stage)?;
+        remove_tree(&self.work())
     }
+}
+
+fn remove_tree(path: &Path) -> Result<(), Error> {
+    store::remove_tree(path).map_err(|error| Error::File {
+        what: "remove",
+        path: path.to_owned(),
+        source: io::Error::other(error),
+    })
 }
 
 /// Finishes or takes back an apply that was cut short. To be called with the box's lock; next to nothing when there is
@@ -210,7 +231,8 @@ fn finish(box_folder: &Path) -> Result<(), Error> {
         return place.carry_out(&journal);
     }
     if let Some(journal) = read(UNDO)? {
-        Trees::open(&place.project, &place.stage()?)?.back(&journal.steps)?;
+        let mut trees = Trees::open(&place.project, &place.stage()?)?;
+        return place.take_back(&mut trees, &journal.steps);
     }
     place.clear()
 }
@@ -238,6 +260,14 @@ pub(super) fn open(path: &Path) -> Result<OwnedFd, Error> {
     opened.map(OwnedFd::from)
 }
 
+/// What has no place in the project to go back to.
+struct Left {
+    /// Where it was.
+    path: Vec<u8>,
+    /// Where it is in the stage.
+    name: Vec<u8>,
+}
+
 /// What steps are done on.
 struct Trees {
     host: Tree,
@@ -258,65 +288,98 @@ impl Trees {
         for (number, step) in steps.iter().enumerate() {
             self.host.moved_by(step);
             let done = self.step(&number.to_string().into_bytes(), step);
-            done.map_err(|source| Error::Call { what: "change", path: step.path().to_vec(), source })?;
+            done.map_err(|source| match source.call {
+                CHANGED => Error::Changed(step.path().to_vec()),
+                _ => Error::Call { what: "change", path: step.path().to_vec(), source },
+            })?;
         }
         Ok(())
     }
 
-    /// As far as the steps are done, the last first.
-    fn back(&mut self, steps: &[Step]) -> Result<(), Error> {
+    /// As far as the steps are done, the last first. Gives what of the host's is left in the stage.
+    fn back(&mut self, steps: &[Step]) -> Result<Vec<Left>, Error> {
+        let mut left = Vec::new();
         for (number, step) in steps.iter().enumerate().rev() {
             self.host.moved_by(step);
-            let done = match self.undo(&number.to_string().into_bytes(), step) {
+            let number = number.to_string().into_bytes();
+            let done = match self.undo(&number, step) {
                 // the host has taken away the folder it was in
                 Err(error) if matches!(error.errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
                 done => done,
             };
-            done.map_err(|source| Error::Call { what: "put back", path: step.path().to_vec(), source })?;
+            let found = done.and_then(|()| self.left(&number, step));
+            let found =
+                found.map_err(|source| Error::Call { what: "put back", path: step.path().to_vec(), source });
+            left.extend(found?.map(|name| Left { path: step.path().to_vec(), name }));
         }
-        Ok(())
+        Ok(left)
+    }
+
+    /// What is not ours in the stage.
+    fn left(&self, number: &[u8], step: &Step) -> Result<Option<Vec<u8>>, sys::Error> {
+        let (new, old) = (self.new.as_fd(), self.old.as_fd());
+        if ino_at(old, number)?.is_some() {
+            return Ok(Some([OLD, b"/", number].concat()));
+        }
+        Ok(match step {
+            Step::Place { new: ready, .. }
+                if ino_at(new, number)?.is_some() && !ready.is_at(new, number, true)? =>
+            {
+                Some([NEW, b"/", number].concat())
+            }
+            _ => None,
+        })
     }
 
     fn step(&mut self, number: &[u8], step: &Step) -> Result<(), sys::Error> {
         let Self { host, new, old } = self;
         let (new, old) = (new.as_fd(), old.as_fd());
         match step {
-            Step::Place { path, ino, over } => {
-                if ino_at(new, number)? != Some(*ino) {
+            Step::Place { path, new: ready, over } => {
+                let (staged, aside) = (ino_at(new, number)?, ino_at(old, number)?.is_some());
+                // what is out of the way already is what the apply was decided on
+                if let Some(over) = over {
+                    let out = staged.is_some_and(|staged| staged != ready.ino);
+                    unchanged(!aside || over.is_at(old, number, true)?)?;
+                    unchanged(!out || over.is_at(new, number, true)?)?;
+                }
+                if staged != Some(ready.ino) {
                     return Ok(());
                 }
                 let (folder, name) = host.parent(path)?;
-                let there = ino_at(folder, name)?;
-                if there.is_some() && there != *over {
-                    return Err(sys::Error {
-                        call: "renameat2",
-                        args: "it was changed just now".into(),
-                        errno: Errno::EBUSY,
-                    });
+                if ino_at(folder, name)?.is_none() {
+                    return put(new, number, folder, name);
                 }
-                if there.is_none() {
-                    return match fd::rename_new(new, number, folder, name) {
-                        Err(error) if is_unknown(&error) => fd::renameat(new, number, folder, name),
-                        renamed => renamed,
-                    };
-                }
+                let Some(over) = over else { return unchanged(false) };
+                unchanged(over.is_at(folder, name, false)?)?;
                 match fd::exchange(new, number, folder, name) {
                     // in two steps where the file system knows no other way
                     Err(error) if is_unknown(&error) => {
                         fd::renameat(folder, name, old, number)?;
-                        fd::renameat(new, number, folder, name)
+                        unchanged(over.is_at(old, number, true)?)?;
+                        put(new, number, folder, name)
                     }
-                    exchanged => exchanged,
+                    // it may have been changed between the look and the rename
+                    exchanged => exchanged.and_then(|()| unchanged(over.is_at(new, number, true)?)),
                 }
             }
-            Step::Remove { path, ino } => {
+            Step::Remove { path, over } => {
+                if ino_at(old, number)?.is_some() {
+                    return unchanged(over.is_at(old, number, true)?);
+                }
                 let (folder, name) = host.parent(path)?;
-                match ino_at(folder, name)? {
-                    Some(there) if there == *ino => fd::renameat(folder, name, old, number),
-                    _ => Ok(()),
+                if ino_at(folder, name)?.is_none() {
+                    return Ok(());
                 }
+                unchanged(over.is_at(folder, name, false)?)?;
+                fd::renameat(folder, name, old, number)?;
+                unchanged(over.is_at(old, number, true)?)
             }
-            Step::Mode { path, mode, .. } => set_mode(host, path, *mode),
+            Step::Mode { path, mode, over } => {
+                let (handle, found) = handle(host, path)?;
+                unchanged(found.st_ino == over.ino)?;
+                fd::chmod_handle(handle.as_fd(), *mode)
+            }
         }
     }
 
@@ -324,23 +387,23 @@ impl Trees {
         let Self { host, new, old } = self;
         let (new, old) = (new.as_fd(), old.as_fd());
         match step {
-            Step::Place { path, ino, .. } => {
-                let (ready, aside) = (ino_at(new, number)?, ino_at(old, number)?.is_some());
-                if ready == Some(*ino) && !aside {
+            Step::Place { path, new: ready, .. } => {
+                let (staged, aside) = (ino_at(new, number)?, ino_at(old, number)?.is_some());
+                let is_ready = staged == Some(ready.ino);
+                if is_ready && !aside {
                     return Ok(());
                 }
                 let (folder, name) = host.parent(path)?;
-                let there = ino_at(folder, name)?;
-                match there {
-                    None if ready == Some(*ino) => fd::renameat(old, number, folder, name),
-                    Some(_) if ready == Some(*ino) => Ok(()),
-                    // the host was faster to change it again
-                    Some(there) if there != *ino => Ok(()),
+                match ino_at(folder, name)? {
+                    None if aside => put(old, number, folder, name),
+                    None if staged.is_some() => put(new, number, folder, name),
                     None => Ok(()),
-                    Some(_) if ready.is_some() => fd::exchange(new, number, folder, name),
+                    // the host was faster to change it again
+                    Some(there) if there != ready.ino => Ok(()),
+                    Some(_) if staged.is_some() => fd::exchange(new, number, folder, name),
                     Some(_) => {
                         fd::renameat(folder, name, new, number)?;
-                        if aside { fd::renameat(old, number, folder, name) } else { Ok(()) }
+                        if aside { put(old, number, folder, name) } else { Ok(()) }
                     }
                 }
             }
@@ -350,11 +413,17 @@ impl Trees {
                 }
                 let (folder, name) = host.parent(path)?;
                 match ino_at(folder, name)? {
-                    None => fd::renameat(old, number, folder, name),
+                    None => put(old, number, folder, name),
                     Some(_) => Ok(()),
                 }
             }
-            Step::Mode { path, before, .. } => set_mode(host, path, *before),
+            Step::Mode { path, mode, over } => {
+                let (handle, found) = handle(host, path)?;
+                match found.st_ino == over.ino && found.st_mode & 0o7777 == *mode {
+                    true => fd::chmod_handle(handle.as_fd(), over.mode & 0o7777),
+                    false => Ok(()),
+                }
+            }
         }
     }
 }
@@ -379,10 +448,25 @@ fn ino_at(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Option<u64>, sys::Error
     }
 }
 
-fn set_mode(host: &mut Tree, path: &[u8], mode: u32) -> Result<(), sys::Error> {
+/// Fails when the host has changed something since the apply was decided on.
+fn unchanged(is_so: bool) -> Result<(), sys::Error> {
+    let failed = || sys::Error { call: CHANGED, args: String::new(), errno: Errno::EBUSY };
+    is_so.then_some(()).ok_or_else(failed)
+}
+
+/// Moves something of the stage to where nothing is.
+fn put(from: BorrowedFd<'_>, number: &[u8], folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), sys::Error> {
+    match fd::rename_new(from, number, folder, name) {
+        Err(error) if is_unknown(&error) => fd::renameat(from, number, folder, name),
+        renamed => renamed,
+    }
+}
+
+fn handle(host: &mut Tree, path: &[u8]) -> Result<(OwnedFd, libc::stat), sys::Error> {
     let (folder, name) = host.parent(path)?;
     let handle = fd::openat(folder, name, OFlag::O_PATH, 0)?;
-    fd::chmod_handle(handle.as_fd(), mode)
+    let found = fd::stat(handle.as_fd())?;
+    Ok((handle, found))
 }
 
 impl Step {
@@ -394,25 +478,28 @@ impl Step {
 }
 
 impl Journal {
-    /// Fields with a NUL after each, four to a step.
+    /// Fields with a NUL after each, three to a step: its kind, numbers, the path.
     fn encode(&self) -> Vec<u8> {
         let mut text = Vec::new();
-        let mut line = |kind: &str, path: &[u8], one: u64, other: u64| {
-            text.extend_from_slice(format!("{kind}\0{one}\0{other}\0").as_bytes());
+        let mut line = |kind: &str, path: &[u8], numbers: String| {
+            text.extend_from_slice(format!("{kind}\0{numbers}\0").as_bytes());
             text.extend_from_slice(path);
             text.push(0);
         };
-        line("mount", &self.mount, 0, 0);
+        line("mount", &self.mount, String::new());
         for step in &self.steps {
             match step {
-                Step::Place { path, ino, over } => line("place", path, *ino, over.unwrap_or(0)),
-                Step::Remove { path, ino } => line("remove", path, *ino, 0),
-                Step::Mode { path, mode, before } => line("mode", path, (*mode).into(), (*before).into()),
+                Step::Place { path, new, over: None } => line("place", path, new.text()),
+                Step::Place { path, new, over: Some(over) } => {
+                    line("exchange", path, format!("{} {}", new.text(), over.text()));
+                }
+                Step::Remove { path, over } => line("remove", path, over.text()),
+                Step::Mode { path, mode, over } => line("mode", path, format!("{mode} {}", over.text())),
             }
         }
         match &self.applied {
-            None => line("all", b"", 0, 0),
-            Some(paths) => paths.iter().for_each(|path| line("applied", path, 0, 0)),
+            None => line("all", b"", String::new()),
+            Some(paths) => paths.iter().for_each(|path| line("applied", path, String::new())),
         }
         text
     }
@@ -420,23 +507,20 @@ impl Journal {
     fn decode(text: &[u8]) -> Option<Self> {
         let mut journal = Self { steps: Vec::new(), mount: Vec::new(), applied: Some(Vec::new()) };
         let mut fields = text.strip_suffix(b"\0")?.split(|byte| *byte == 0);
-        let number = |field: &[u8]| str::from_utf8(field).ok()?.parse::<u64>().ok();
         while let Some(kind) = fields.next() {
-            let (one, other) = (number(fields.next()?)?, number(fields.next()?)?);
+            let words = &mut str::from_utf8(fields.next()?).ok()?.split(' ');
             let path = fields.next()?.to_vec();
             match kind {
                 b"mount" => journal.mount = path,
-                b"place" => {
-                    journal.steps.push(Step::Place {
-                        path,
-                        ino: one,
-                        over: Some(other).filter(|ino| *ino != 0),
-                    });
+                b"place" => journal.steps.push(Step::Place { path, new: Look::read(words)?, over: None }),
+                b"exchange" => {
+                    let (new, over) = (Look::read(words)?, Some(Look::read(words)?));
+                    journal.steps.push(Step::Place { path, new, over });
                 }
-                b"remove" => journal.steps.push(Step::Remove { path, ino: one }),
+                b"remove" => journal.steps.push(Step::Remove { path, over: Look::read(words)? }),
                 b"mode" => {
-                    let (mode, before) = (u32::try_from(one).ok()?, u32::try_from(other).ok()?);
-                    journal.steps.push(Step::Mode { path, mode, before });
+                    let mode = words.next()?.parse().ok()?;
+                    journal.steps.push(Step::Mode { path, mode, over: Look::read(words)? });
                 }
                 b"all" => journal.applied = None,
                 b"applied" => journal.applied.as_mut()?.push(path),
@@ -453,13 +537,14 @@ mod tests {
 
     #[test]
     fn it_is_read_as_it_was_written() {
-        let place = |over| Step::Place { path: b"a\nb/c \xff".to_vec(), ino: 7, over };
+        let look = Look::at(File::open("/").unwrap().as_fd(), b".", false).unwrap().unwrap();
+        let place = |over| Step::Place { path: b"a\nb/c \xff".to_vec(), new: look, over };
         let journal = Journal {
             steps: vec![
                 place(None),
-                place(Some(9)),
-                Step::Remove { path: b"x".to_vec(), ino: 3 },
-                Step::Mode { path: b"y".to_vec(), mode: 0o755, before: 0o644 },
+                place(Some(look)),
+                Step::Remove { path: b"x".to_vec(), over: look },
+                Step::Mode { path: b"y".to_vec(), mode: 0o755, over: look },
             ],
             mount: b"00ff".to_vec(),
             applied: Some(vec![b"a\nb".to_vec(), b"x".to_vec()]),
@@ -474,13 +559,16 @@ mod tests {
     fn decided(root: &Path) -> (Place, Journal) {
         let (project, box_folder) = (root.join("project"), root.join("box"));
         fs::create_dir_all(project.join("dir/deep")).unwrap();
+        fs::create_dir_all(project.join("gone-dir/deep")).unwrap();
         fs::create_dir_all(box_folder.join("mounts")).unwrap();
-        for name in ["changed", "gone", "dir/deep/file", "mode", "was-file"] {
+        for name in ["changed", "gone", "gone-dir/deep/in", "dir/deep/file", "mode", "was-file"] {
             fs::write(project.join(name), "old").unwrap();
         }
         let place = Place::make(&box_folder, &project, b".devbox-apply-1").unwrap();
         let new = project.join(".devbox-apply-1/new");
-        let ino = |path: PathBuf| std::os::unix::fs::MetadataExt::ino(&fs::symlink_metadata(path).unwrap());
+        let root = File::open("/").unwrap();
+        let look =
+            |path: PathBuf| Look::at(root.as_fd(), path.as_os_str().as_bytes(), true).unwrap().unwrap();
         let mut steps = Vec::new();
         for (number, (path, folder)) in
             [("added", false), ("changed", false), ("dir", false), ("was-file", true)].into_iter().enumerate()
@@ -492,11 +580,13 @@ mod tests {
             } else {
                 fs::write(&made, "new").unwrap();
             }
-            let over = project.join(path).exists().then(|| ino(project.join(path)));
-            steps.push(Step::Place { path: path.into(), ino: ino(made), over });
+            let over = project.join(path).exists().then(|| look(project.join(path)));
+            steps.push(Step::Place { path: path.into(), new: look(made), over });
         }
-        steps.push(Step::Remove { path: b"gone".to_vec(), ino: ino(project.join("gone")) });
-        steps.push(Step::Mode { path: b"mode".to_vec(), mode: 0o600, before: 0o644 });
+        for path in ["gone", "gone-dir"] {
+            steps.push(Step::Remove { path: path.into(), over: look(project.join(path)) });
+        }
+        steps.push(Step::Mode { path: b"mode".to_vec(), mode: 0o600, over: look(project.join("mode")) });
         let journal = Journal { steps, mount: b"none".to_vec(), applied: None };
         place.write(JOURNAL, &journal.encode()).unwrap();
         (place, journal)
@@ -574,5 +664,100 @@ mod tests {
             text.lines().filter(|line| !line.contains(".devbox")).map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(kept(&after), kept(&before));
+    }
+
+    /// Carries out some of the steps, lets the host do something, and gives what the next command finds.
+    fn met(steps: usize, host: impl Fn(&Path, &Path)) -> (tempfile::TempDir, Error) {
+        let root = tempfile::tempdir().unwrap();
+        let (place, journal) = decided(root.path());
+        let mut trees = Trees::open(&place.project, &place.stage().unwrap()).unwrap();
+        trees.all(&journal.steps[..steps]).unwrap();
+        host(&place.project, &place.stage);
+        let error = finish(&place.box_folder).unwrap_err();
+        assert!(!place.work().exists());
+        (root, error)
+    }
+
+    #[test]
+    fn what_the_host_wrote_in_place_meanwhile_stays() {
+        let append = |path: PathBuf| {
+            File::options().append(true).open(path).unwrap().write_all(b"+host").unwrap();
+        };
+        // before the step, and after it by who had the file open
+        for (steps, staged) in [(0, None), (1, None), (2, Some("new/1")), (7, Some("new/1"))] {
+            let (root, error) = met(steps, |project, stage| {
+                append(staged.map_or(project.join("changed"), |staged| stage.join(staged)));
+            });
+            assert!(matches!(&error, Error::Changed(path) if path == b"changed"), "{steps}: {error}");
+            let found = listed(root.path());
+            assert!(found.contains("changed old+host") && !found.contains("added"), "{steps}: {found}");
+            assert!(!found.contains(".devbox"), "{steps}: {found}");
+        }
+        // the same size, and the time set back
+        let (root, _) = met(0, |project, _| {
+            let path = project.join("changed");
+            let modified = fs::metadata(&path).unwrap().modified().unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            fs::write(&path, "OLD").unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        });
+        assert!(listed(root.path()).contains("changed OLD"));
+    }
+
+    #[test]
+    fn what_the_host_put_into_a_folder_on_its_way_out_stays() {
+        for (steps, below) in [(0, "gone-dir/deep"), (5, "gone-dir"), (6, ".devbox-apply-1/old/5/deep")] {
+            let (root, error) =
+                met(steps, |project, _| fs::write(project.join(below).join("more"), "host").unwrap());
+            assert!(matches!(&error, Error::Changed(path) if path == b"gone-dir"), "{steps}: {error}");
+            let found = listed(root.path());
+            assert!(
+                found.contains("more host") && found.contains("gone-dir/deep/in old"),
+                "{steps}: {found}"
+            );
+            assert!(found.contains("gone old") && !found.contains(".devbox"), "{steps}: {found}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_place_to_go_back_to_is_kept_and_named() {
+        // the host changes `gone-dir`, so that all is taken back, and these meanwhile
+        let kept = |steps, host: &dyn Fn(&Path)| {
+            let (root, error) = met(steps, |project, stage| {
+                host(project);
+                let there = [project.join("gone-dir"), stage.join("old/5")];
+                fs::write(there.iter().find(|path| path.exists()).unwrap().join("more"), "host").unwrap();
+            });
+            let Error::Displaced { at, .. } = &error else { panic!("{error}") };
+            let text = fs::read_to_string(at).unwrap();
+            (root, text)
+        };
+        // another file where one was taken away
+        let (root, text) = kept(6, &|project| fs::write(project.join("gone"), "host").unwrap());
+        assert!(text == "old" && listed(root.path()).contains("gone host"));
+        // and where one was exchanged
+        let (root, text) = kept(2, &|project| {
+            fs::write(project.join("other"), "host").unwrap();
+            fs::rename(project.join("other"), project.join("changed")).unwrap();
+        });
+        assert!(text == "old" && listed(root.path()).contains("changed host"));
+        // an edit of what had just come
+        let (root, text) = kept(2, &|project| fs::write(project.join("changed"), "new+host").unwrap());
+        assert!(text == "new+host" && listed(root.path()).contains("changed old"));
+    }
+
+    #[test]
+    fn a_mode_is_given_to_no_other_file() {
+        use std::os::unix::fs::PermissionsExt;
+        for steps in [0, 7] {
+            let (root, error) = met(steps, |project, _| {
+                fs::write(project.join("other"), "host").unwrap();
+                fs::set_permissions(project.join("other"), fs::Permissions::from_mode(0o640)).unwrap();
+                fs::rename(project.join("other"), project.join("mode")).unwrap();
+            });
+            assert!(matches!(&error, Error::Changed(path) if path == b"mode"), "{error}");
+            let found = fs::metadata(root.path().join("project/mode")).unwrap();
+            assert_eq!(found.permissions().mode() & 0o7777, 0o640);
+        }
     }
 }

@@ -19,6 +19,7 @@ mod copied;
 mod edits;
 mod handles;
 mod journal;
+mod look;
 mod mirror;
 mod patch;
 mod runs_later;
@@ -101,6 +102,20 @@ pub enum Error {
     /// What is noted about an apply that was cut short makes no sense.
     #[error("{} is damaged", .0.display())]
     Damaged(PathBuf),
+    /// The host changed what an apply was about to replace.
+    #[error("`{}` of the project was changed just then by another program; nothing is applied", .0.escape_ascii())]
+    Changed(Vec<u8>),
+    /// An apply was taken back, and the host has something else where this was.
+    #[error("`{}` of the project cannot be put back, for it was changed meanwhile; what belongs there is kept as {} \
+             (look through {} and remove it)", .path.escape_ascii(), .at.display(), .stage.display())]
+    Displaced {
+        /// Relative to the project.
+        path: Vec<u8>,
+        /// Where it is.
+        at: PathBuf,
+        /// The folder in the project that has all there is.
+        stage: PathBuf,
+    },
     /// No process with the rights for it.
     #[error(transparent)]
     Userns(#[from] crate::userns::Error),

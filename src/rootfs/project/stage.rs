@@ -16,11 +16,14 @@ use super::Error;
 use super::edits::{Edit, Kind};
 use super::handles::Tree;
 use super::journal::Step;
+use super::look::Look;
 
 /// What is made ready.
-pub(super) struct Stage {
+pub(super) struct Stage<'l> {
     /// The folder it stands in, by numbers.
     new: OwnedFd,
+    /// How the project looked before its conflicts with the box were.
+    looks: &'l HashMap<Vec<u8>, Look>,
     pub(super) steps: Vec<Step>,
     /// New folders that we are in, the outermost first.
     way: Vec<Folder>,
@@ -38,9 +41,9 @@ struct Folder {
     modified: TimeSpec,
 }
 
-impl Stage {
-    pub(super) fn new(new: OwnedFd) -> Self {
-        Self { new, steps: Vec::new(), way: Vec::new(), links: HashMap::new() }
+impl<'l> Stage<'l> {
+    pub(super) fn new(new: OwnedFd, looks: &'l HashMap<Vec<u8>, Look>) -> Self {
+        Self { new, looks, steps: Vec::new(), way: Vec::new(), links: HashMap::new() }
     }
 
     /// Takes the next edit, in order of path. `host` is the project.
@@ -53,8 +56,8 @@ impl Stage {
         let failed = |what| move |source| Error::Call { what, path: edit.path.clone(), source };
         self.leave(Some(&edit.path)).map_err(failed("make ready"))?;
         let Some(entry) = entry else {
-            if let Some(found) = host.stat(&edit.path).map_err(failed("look at"))? {
-                self.steps.push(Step::Remove { path: edit.path.clone(), ino: found.st_ino });
+            if let Some(over) = self.looks.get(&edit.path) {
+                self.steps.push(Step::Remove { path: edit.path.clone(), over: *over });
             }
             return Ok(());
         };
@@ -62,12 +65,12 @@ impl Stage {
         if self.way.is_empty()
             && let Some(found) = host.stat(&edit.path).map_err(failed("look at"))?
         {
-            over = Some(found.st_ino);
+            over = self.looks.get(&edit.path).copied();
             let both = found.st_mode & libc::S_IFMT == entry.stat.st_mode & libc::S_IFMT;
             let (mode, before) = (mode(&entry.stat), found.st_mode & 0o7777);
             if both && edit.is_folder || both && edit.kind == Kind::Mode && entry.stat.st_nlink == 1 {
-                if mode != before {
-                    self.steps.push(Step::Mode { path: edit.path.clone(), mode, before });
+                if let Some(over) = over.filter(|_| mode != before) {
+                    self.steps.push(Step::Mode { path: edit.path.clone(), mode, over });
                 }
                 return Ok(());
             }
@@ -78,10 +81,17 @@ impl Stage {
     /// Gives the steps once all is made.
     pub(super) fn finish(mut self) -> Result<Vec<Step>, sys::Error> {
         self.leave(None)?;
+        for (number, step) in self.steps.iter_mut().enumerate() {
+            if let Step::Place { new, .. } = step
+                && let Some(look) = Look::at(self.new.as_fd(), number.to_string().as_bytes(), true)?
+            {
+                *new = look;
+            }
+        }
         Ok(self.steps)
     }
 
-    fn make(&mut self, edit: &Edit, entry: &Entry<'_>, over: Option<u64>) -> Result<(), sys::Error> {
+    fn make(&mut self, edit: &Edit, entry: &Entry<'_>, over: Option<Look>) -> Result<(), sys::Error> {
         let last = edit.path.rsplit(|byte| *byte == b'/').next().unwrap_or(&edit.path);
         let number = self.steps.len().to_string().into_bytes();
         let (folder, name, staged) = match self.way.last() {
@@ -117,10 +127,12 @@ impl Stage {
     }
 
     /// The step for what was just made in `new`; none for what is in a folder made there.
-    fn place(&mut self, edit: &Edit, number: &[u8], over: Option<u64>) -> Result<(), sys::Error> {
-        if self.way.is_empty() {
-            let ino = fd::stat_at(self.new.as_fd(), number)?.st_ino;
-            self.steps.push(Step::Place { path: edit.path.clone(), ino, over });
+    fn place(&mut self, edit: &Edit, number: &[u8], over: Option<Look>) -> Result<(), sys::Error> {
+        // how a folder looks is known once all is in it
+        if self.way.is_empty()
+            && let Some(new) = Look::at(self.new.as_fd(), number, false)?
+        {
+            self.steps.push(Step::Place { path: edit.path.clone(), new, over });
         }
         Ok(())
     }
