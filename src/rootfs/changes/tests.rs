@@ -230,9 +230,12 @@ fn kinds_may_change() {
     place.file("lower/folder/x", "x");
     place.folder("upper/file");
     place.file("upper/folder", "x");
-    let socket = std::os::unix::net::UnixListener::bind(place.at("upper/socket")).unwrap();
-    assert_eq!(place.changes(), "C file\nC folder");
-    drop(socket);
+    // a socket is nothing to be kept, but what it took the place of is gone
+    place.file("lower/was", "x");
+    let sockets = ["upper/socket", "upper/was"]
+        .map(|path| std::os::unix::net::UnixListener::bind(place.at(path)).unwrap());
+    assert_eq!(place.changes(), "C file\nC folder\nD was");
+    drop(sockets);
 }
 
 #[test]

@@ -160,8 +160,8 @@ impl Walk<'_, '_, '_, '_> {
         let below = lower::find(&frame.lowers, &name).map_err(|source| self.failed(source))?;
         match kind(&stat) {
             libc::S_IFDIR => self.folder(name, stat, below),
-            // it is there only while the box runs
-            libc::S_IFSOCK => Ok(()),
+            // it is there only while the box runs; what was there before is gone
+            libc::S_IFSOCK => self.gone(&name),
             _ => self.other(&name, stat, &below),
         }
     }
