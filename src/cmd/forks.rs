@@ -255,7 +255,7 @@ fn tell(ui: &Ui, boxes: &Boxes, forks: &[Fork]) -> Result<(), Error> {
     let mut table = Table::new(["BOX", "EXIT", "TIME", "CHANGES"]);
     for fork in forks {
         let edits = match Project::of(&boxes.folder(&fork.name)?)? {
-            Some(mut project) => {
+            Some(project) => {
                 let edits = project::list(&project)?;
                 project.remember(&edits)?;
                 edits

@@ -209,7 +209,7 @@ impl After {
         ephemeral: bool,
         code: ExitCode,
     ) -> Result<ExitCode, Error> {
-        let Some(mut project) = Project::of(&boxes.folder(name)?)? else { return Ok(code) };
+        let Some(project) = Project::of(&boxes.folder(name)?)? else { return Ok(code) };
         let ended_well = code == ExitCode::SUCCESS;
         if !ended_well && (self.apply || !self.out.is_empty()) {
             let code = u8::from(code);

@@ -22,7 +22,7 @@ use super::handles::Tree;
 use super::journal::{self, Journal, Place};
 use super::look::Look;
 use super::stage::Stage;
-use super::{BASE, Error, Project, mirror, own_ids};
+use super::{BASE, Error, Project, mirror, own_ids, seen};
 
 /// Which of the edits are meant.
 #[derive(Debug, Clone, Default)]
@@ -263,6 +263,10 @@ pub(super) fn let_go(mut project: Project, applied: Option<&[Vec<u8>]>) -> Resul
             mirror::one(&mut upper, &mut base, path, &mut links).map_err(failed(path))?;
         }
         return Ok(());
+    }
+    let _lock = seen::lock(&project.kept)?;
+    if let Some(seen) = seen::Seen::read(&project.kept)? {
+        project.seen = seen;
     }
     let mut upper = Tree::new(journal::open(&project.upper())?);
     // what is in a folder before the folder

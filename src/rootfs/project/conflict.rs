@@ -10,6 +10,7 @@ use crate::sys::fd;
 
 use super::edits::{Edit, Kind};
 use super::handles::Tree;
+use super::seen::{Seen, now};
 use super::{Error, Project};
 
 /// A path that both changed.
@@ -46,7 +47,7 @@ pub(super) fn conflicts<'e>(
             }
         }
         let why = match &mut base {
-            None => since(project, host, edit),
+            None => since(&project.seen, host, edit),
             Some(base) => against(base, host, edit),
         };
         if let Some(why) = why.map_err(failed)? {
@@ -65,32 +66,41 @@ fn has_folder(host: &mut Tree, path: &[u8]) -> Result<bool, sys::Error> {
     }
 }
 
-/// By the time of its last change on the host.
-fn since(project: &Project, host: &mut Tree, edit: &Edit) -> Result<Option<&'static str>, sys::Error> {
+/// By the time of its last change on the host, and by how it looked at the end of the session that changed it: a clock
+/// may have been set.
+fn since(seen: &Seen, host: &mut Tree, edit: &Edit) -> Result<Option<&'static str>, sys::Error> {
     let Some(found) = host.stat(&edit.path)? else {
         return Ok(match edit.kind {
-            Kind::Added if project.seen.known.contains(&edit.path) => Some("it was removed from the project"),
+            Kind::Added if seen.known.contains_key(&edit.path) => Some("it was removed from the project"),
             _ => None,
         });
     };
     let changed = (found.st_ctime, found.st_ctime_nsec);
-    if project.seen.applied.get(&edit.path) == Some(&(found.st_ino, changed)) {
+    let applied = seen.applied.get(&edit.path);
+    if applied == Some(&(found.st_ino, changed)) {
         return Ok(None);
     }
     let is_folder = found.st_mode & libc::S_IFMT == libc::S_IFDIR;
-    let late = changed > project.seen.since;
+    let since = if now() < seen.since { (0, 0) } else { seen.since };
+    let late = changed > since || applied.is_some() && !is_folder;
+    let noted = seen.known.get(&edit.path).and_then(Option::as_ref);
     if is_folder && edit.is_folder {
         // what comes into a folder or goes changes both its times; another mode only the one
         let entries = (found.st_mtime, found.st_mtime_nsec) == changed;
-        return Ok((late && !entries).then_some("its mode was changed in the project"));
+        let is_other = noted.is_some_and(|noted| noted.mode != found.st_mode);
+        return Ok((is_other || late && !entries).then_some("its mode was changed in the project"));
     }
+    let (parent, name) = host.parent(&edit.path)?;
+    let is_other = match noted {
+        Some(noted) => !noted.is_at(parent, name, false)?,
+        None => false,
+    };
     if is_folder {
-        let (parent, name) = host.parent(&edit.path)?;
         let folder = fd::open_folder(parent, name)?;
-        return Ok(is_newer(folder.as_fd(), project.seen.since)?
+        return Ok((is_other || is_newer(folder.as_fd(), since)?)
             .then_some("something in it was changed in the project"));
     }
-    Ok(late.then_some(if edit.kind == Kind::Added {
+    Ok((is_other || late).then_some(if edit.kind == Kind::Added {
         "it was made in the project, too"
     } else {
         "it was changed in the project"
@@ -163,5 +173,65 @@ fn is_same(
             let look = |stat: &libc::stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
             Ok(look(before) == look(now))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rootfs::project::{journal, seen};
+    use std::fs;
+    use std::path::Path;
+
+    fn edit(path: &str, kind: Kind) -> Edit {
+        let path = path.into();
+        Edit { kind, path, size: None, is_folder: false, apart: None, unfit: None, set_id: false }
+    }
+
+    fn found(folder: &Path, edits: &[Edit]) -> Vec<String> {
+        let project = Project::of(&folder.join("box")).unwrap().unwrap();
+        let mut host = Tree::new(journal::open(&project.folder).unwrap());
+        let found = conflicts(&project, &mut host, None, edits.iter()).unwrap();
+        found.into_iter().map(|conflict| String::from_utf8(conflict.path).unwrap()).collect()
+    }
+
+    #[test]
+    fn by_a_clock_that_was_ahead() {
+        let root = tempfile::tempdir().unwrap();
+        let (project, kept) = (root.path().join("project"), root.path().join("box/mounts/00"));
+        fs::create_dir_all(project.join("dir")).unwrap();
+        fs::create_dir_all(&kept).unwrap();
+        for name in ["a", "b", "dir/in"] {
+            fs::write(project.join(name), "old").unwrap();
+        }
+        let edits = [edit("a", Kind::Changed), edit("b", Kind::Changed), edit("dir", Kind::Deleted)];
+        let (now, hour) = (now(), 3600);
+        let started = |since| {
+            seen::put(&kept, &project, Some((since, 0))).unwrap();
+            Project::of(&root.path().join("box")).unwrap().unwrap()
+        };
+        // it still is before the start
+        started(now.0 + hour);
+        assert_eq!(found(root.path(), &edits), ["a", "b", "dir"]);
+        // also later, when a session ended meanwhile
+        started(now.0 + hour).remember(&edits).unwrap();
+        let project_now = Project::of(&root.path().join("box")).unwrap().unwrap();
+        assert_eq!(project_now.seen.since, (0, 0));
+        assert_eq!(found(root.path(), &edits), ["a", "b", "dir"]);
+        // it was set back after the session's end, and is later than the start again
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let after = self::now();
+        let mut seen = started(0).seen;
+        seen.since = after;
+        seen.write(&kept).unwrap();
+        Project::of(&root.path().join("box")).unwrap().unwrap().remember(&edits).unwrap();
+        assert_eq!(found(root.path(), &edits), Vec::<String>::new());
+        fs::write(project.join("a"), "host").unwrap();
+        fs::write(project.join("dir/more"), "host").unwrap();
+        let mut seen = Seen::read(&kept).unwrap().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        seen.since = self::now();
+        seen.write(&kept).unwrap();
+        assert_eq!(found(root.path(), &edits), ["a", "dir"]);
     }
 }

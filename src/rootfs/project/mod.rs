@@ -174,15 +174,24 @@ impl Project {
     }
 
     /// Notes at a session's end what the project has of all that the box changed: it is missed when it is gone later.
-    pub fn remember(&mut self, edits: &[Edit]) -> Result<(), Error> {
-        let there = edits.iter().filter(|edit| edit.kind != Kind::Added);
-        let known = there.map(|edit| edit.path.clone()).filter(|path| !self.seen.known.contains(path));
-        let known: Vec<_> = known.collect();
-        if known.is_empty() || self.is_copy() {
+    pub fn remember(&self, edits: &[Edit]) -> Result<(), Error> {
+        let is_new = |edit: &&Edit| edit.kind != Kind::Added && !self.seen.known.contains_key(&edit.path);
+        if self.is_copy() || !edits.iter().any(|edit| is_new(&edit)) {
             return Ok(());
         }
-        self.seen.known.extend(known);
-        self.seen.write(&self.kept)
+        let _lock = seen::lock(&self.kept)?;
+        let Some(mut seen) = seen::Seen::read(&self.kept)? else { return Ok(()) };
+        // the clock was set back: no time of a change tells whether it was before the box's start
+        if seen::now() < seen.since {
+            seen.since = (0, 0);
+        }
+        let mut host = handles::Tree::new(journal::open(&self.folder)?);
+        for edit in edits.iter().filter(is_new) {
+            // what the caller may not look into is told by its times alone
+            let look = || host.look(&edit.path, !edit.is_folder).ok().flatten();
+            seen.known.entry(edit.path.clone()).or_insert_with(look);
+        }
+        seen.write(&self.kept)
     }
 
     fn upper(&self) -> PathBuf {
