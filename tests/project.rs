@@ -104,23 +104,25 @@ fn what_runs_later_has_to_be_named() {
         "mkdir -p .git/hooks .git/objects .vscode sub; echo evil >.git/hooks/pre-commit; echo o >.git/objects/o; \
          echo x >.vscode/tasks.json; echo y >.envrc; echo z >>devbox.toml; echo w >sub/.ENVRC; ln -s /etc/passwd out; \
          ln -s sub in; echo plain >plain; mkfifo pipe; cp /bin/busybox set; chmod 4755 set; ln -s sub .github; \
-         mkdir -p bare/objects bare/hooks; echo r >bare/HEAD; echo c >bare/config; echo h >bare/hooks/post-checkout",
+         mkdir -p bare/objects/x bare/refs bare/hooks; echo r >bare/HEAD; echo c >bare/config; echo h >bare/hooks/post-checkout",
     );
     said.ok().says(&["to be named", "git finds hooks"]);
     let applied = test.devbox(["apply"]).output().ok();
     applied.says(&["left in box", ".envrc", "leads out", "FIFO"]);
     let there = |name: &str| fs::symlink_metadata(test.project().join(name)).is_ok();
-    for name in ["plain", "in", ".git/objects/o", "set", "bare/HEAD"] {
+    for name in ["plain", "in", "set"] {
         assert!(there(name), "{name}");
     }
     for name in [
-        ".git/hooks/pre-commit",
+        ".git",
         ".vscode/tasks.json",
         ".envrc",
         "sub/.ENVRC",
         "out",
         "pipe",
         ".github",
+        "bare/HEAD",
+        "bare/objects",
         "bare/config",
         "bare/hooks/post-checkout",
     ] {
@@ -134,9 +136,45 @@ fn what_runs_later_has_to_be_named() {
     assert!(!there(".envrc") && !there("sub/.ENVRC"));
     test.devbox(["apply", ".git", ".vscode/tasks.json", "out", "sub/.ENVRC"]).output().ok();
     assert!(
-        there(".git/hooks/pre-commit") && there(".vscode/tasks.json") && there("out") && there("sub/.ENVRC")
+        there(".git/hooks/pre-commit")
+            && there(".git/objects/o")
+            && there(".vscode/tasks.json")
+            && there("out")
+            && there("sub/.ENVRC")
     );
     assert!(!there(".envrc") && !there("pipe"));
+}
+
+#[test]
+fn a_repository_without_git_stays_in_the_box() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    for name in ["HEAD", "config", "objects/o", "refs/r"] {
+        test.write(&format!("home/work/.git/{name}"), "x\n");
+    }
+    let script = "rm .git/HEAD; mkdir objects refs; echo 'ref: refs/heads/main' >HEAD; touch objects/.k refs/.k; \
+                  printf '[core]\\n fsmonitor=\"touch /tmp/taken; false\"\\n' >config; echo y >.git/objects/y; echo p >plain";
+    let flags = ["run", "--untrusted", "--apply", "--", "sh", "-c", script];
+    test.devbox(flags).output().ok().says(&["to be named", "git finds hooks"]);
+    let there = |name: &str| test.project().join(name).exists();
+    assert!(there("plain") && there(".git/objects/y") && there(".git/HEAD"));
+    assert!(!there("config") && !there("HEAD") && !there("objects") && !there("refs"));
+    test.devbox(["apply", "config"]).output().ok();
+    assert!(there("config") && !there("HEAD"));
+}
+
+#[test]
+fn a_tree_too_deep_is_refused_and_can_be_dropped() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let script = "p=$(printf 'd/%.0s' $(seq 1050)); mkdir -p a/$p b/$p && mv b a/$p";
+    let run = |script: &str| test.devbox(["run", "--untrusted", "--", "sh", "-c", script]).output();
+    let began = Instant::now();
+    run(script).ok().says(&["longer than 4096 bytes", "devbox discard"]);
+    test.devbox(["apply"]).output().refused(&["longer than 4096 bytes"]);
+    test.devbox(["discard"]).output().ok();
+    assert_eq!(test.devbox(["diff"]).output().ok().text(), "");
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Chosen {
     }
 
     /// Whether the path is named by at least so many of its names.
-    fn names(&self, path: &[u8], least: usize) -> bool {
+    pub(super) fn names(&self, path: &[u8], least: usize) -> bool {
         let names = |chosen: &[u8]| chosen.split(|byte| *byte == b'/').count();
         self.paths
             .iter()
@@ -154,9 +154,12 @@ fn applied(project: &Project, chosen: &Chosen, tell: &mut dyn FnMut(Progress)) -
         .filter(|edit| edit.is_folder && edit.kind != Kind::Mode)
         .map(|edit| &edit.path[..])
         .collect();
-    let above: Vec<&[u8]> =
-        wanted.iter().flat_map(|path| parents(path)).filter(|path| folders.contains(path)).collect();
-    wanted.extend(above);
+    let mut above: BTreeSet<&[u8]> = BTreeSet::new();
+    for path in &wanted {
+        // those above one that is known are known
+        parents(path).take_while(|parent| above.insert(parent)).for_each(drop);
+    }
+    wanted.extend(above.intersection(&folders));
     let is_wanted = |edit: &&Edit| wanted.contains(&edit.path[..]);
     answer.done = all.iter().filter(is_wanted).cloned().collect();
     let mut host = Tree::new(journal::open(&project.folder)?);
@@ -331,8 +334,9 @@ fn discarded(project: &Project, chosen: &Chosen) -> Result<Applied, Error> {
     let mut answer = Applied::default();
     // without the project what it was is not known, and need not be
     if chosen.paths.is_empty() {
+        // nor is it kept for what can't be listed
         if project.folder.is_dir() {
-            answer.done = edits(project)?;
+            answer.done = edits(project).unwrap_or_default();
         }
         drop_all(project)?;
         return Ok(answer);

@@ -10,8 +10,10 @@ use crate::rootfs::changes::{Change, What, walk};
 use crate::sys::fd;
 use crate::userns;
 
-use super::runs_later::{GIT, leads_out, runs_later};
-use super::{Error, Project};
+use super::aliases::aliases;
+use super::handles::Tree;
+use super::runs_later::{Judge, Stands, leads_out};
+use super::{Error, Project, journal, repositories};
 
 /// Names an apply itself makes in a project begin so.
 pub(super) const OURS: &[u8] = b".devbox-apply-";
@@ -87,10 +89,28 @@ pub(super) fn edits(project: &Project) -> Result<Vec<Edit>, Error> {
         found.push(edit);
         Ok(())
     })?;
+    if !found.is_empty() {
+        let mut host = Tree::new(journal::open(&project.folder)?);
+        let is_folder = |found: libc::stat| found.st_mode & libc::S_IFMT == libc::S_IFDIR;
+        repositories::hold(&mut found, |path| {
+            let failed = |source| Error::Call { what: "look at", path: path.to_vec(), source };
+            Ok::<_, Error>(host.stat(path).map_err(failed)?.map(is_folder))
+        })?;
+    }
     Ok(found)
 }
 
-/// Calls `take` with each edit and the change it comes from.
+/// Who tells what of a project runs later.
+pub(super) fn judge(project: &Project) -> Result<Judge, Error> {
+    if !project.folder.is_dir() {
+        return Ok(Judge::default());
+    }
+    let root = journal::open(&project.folder)?;
+    let failed = |source| Error::Call { what: "look at", path: Vec::new(), source };
+    Ok(Judge::new(aliases(root.as_fd(), &project.folder).map_err(failed)?))
+}
+
+/// Calls `take` with each edit and the change it comes from. Of repositories without `.git` an edit knows nothing yet.
 pub(super) fn each(
     project: &Project,
     take: &mut dyn FnMut(Edit, &Change<'_>) -> Result<(), Error>,
@@ -102,18 +122,29 @@ pub(super) fn each(
     if !project.folder.is_dir() {
         return Err(Error::Gone(project.folder.clone()));
     }
+    let mut judge = judge(project)?;
     walk(&project.files(&upper), &mut |change| {
-        let Some(edit) = of(change) else { return Ok(()) };
+        if change.path.len() >= libc::PATH_MAX as usize {
+            return Err(Error::TooDeep(change.path.to_vec()).into());
+        }
+        let Some(edit) = of(change, &mut judge) else { return Ok(()) };
         Ok(take(edit, change)?)
     })?;
     Ok(())
 }
 
-fn of(change: &Change<'_>) -> Option<Edit> {
+fn of(change: &Change<'_>, judge: &mut Judge) -> Option<Edit> {
     let mode = |stat: &libc::stat| stat.st_mode & libc::S_IFMT;
     let is = |kind| change.entry.is_some_and(|entry| mode(&entry.stat) == kind);
     let was_folder = change.before.is_some_and(|before| mode(&before) == libc::S_IFDIR);
     let is_folder = is(libc::S_IFDIR);
+    let both = change.entry.map(|entry| entry.stat.st_mode).zip(change.before.map(|before| before.st_mode));
+    let is_broken = change.before.is_some()
+        && both.is_none_or(|(now, before)| {
+            now & libc::S_IFMT != before & libc::S_IFMT || now & 0o700 != before & 0o700
+        });
+    // each folder on the way is looked at, also one that is as it was
+    let found = judge.look(change.path, Stands { is_folder, was_folder, is_broken });
     let kind = match (change.what, change.entry, change.before) {
         (What::Kept, ..) => return None,
         (What::Added, ..) => Kind::Added,
@@ -132,8 +163,7 @@ fn of(change: &Change<'_>) -> Option<Edit> {
     };
     let named = |names, why: &str| (names, why.to_owned());
     let names = change.path.split(|byte| *byte == b'/').count();
-    let apart = runs_later(change.path, is_folder).map(|found| named(found.names, found.why));
-    let apart = apart.or_else(|| is_of_a_repository(change).then(|| named(names, GIT)));
+    let apart = found.map(|found| named(found.names, found.why));
     let target = || change.entry.and_then(|entry| fd::readlinkat(entry.folder, entry.name).ok());
     let out = || leads_out(change.path, &target().unwrap_or_default());
     let apart = apart
@@ -156,19 +186,4 @@ fn of(change: &Change<'_>) -> Option<Edit> {
         unfit: unfit.map(str::to_owned),
         set_id: is(libc::S_IFREG) && change.entry.is_some_and(|entry| entry.stat.st_mode & 0o6000 != 0),
     })
-}
-
-/// Whether it is the settings or a hook of a repository that has no folder `.git`: git takes any folder for one that looks
-/// so.
-fn is_of_a_repository(change: &Change<'_>) -> bool {
-    let Some(entry) = change.entry else { return false };
-    let lower = change.path.to_ascii_lowercase();
-    let mut names = lower.rsplit(|byte| *byte == b'/');
-    let (last, above) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
-    let has = |name: &[u8]| fd::stat_at(entry.folder, name).is_ok();
-    match (last, above) {
-        (b"config" | b"hooks" | b"commondir", _) => has(b"HEAD"),
-        (_, b"hooks") => has(b"../HEAD"),
-        _ => false,
-    }
 }

@@ -12,6 +12,7 @@
 //! Both trees are hostile: everything goes by handles and single names, and no link is followed. Done as root of the
 //! caller's one id ([`crate::userns`]), so that no mode shuts us out of the caller's own files.
 
+mod aliases;
 mod apply;
 mod artefacts;
 mod conflict;
@@ -22,6 +23,7 @@ mod journal;
 mod look;
 mod mirror;
 mod patch;
+mod repositories;
 mod runs_later;
 mod seen;
 mod stage;
@@ -96,6 +98,12 @@ pub enum Error {
     /// The project is not there any more.
     #[error("the project folder {} is not there any more", .0.display())]
     Gone(PathBuf),
+    /// A path of the box's is longer than any call takes.
+    #[error(
+        "the box made paths longer than {} bytes in the project (`{}…`): nothing is listed or applied until it has \
+         removed them; `devbox discard` drops all that it wrote", libc::PATH_MAX, String::from_utf8_lossy(&.0[..64]).escape_default()
+    )]
+    TooDeep(Vec<u8>),
     /// Somebody else has the project.
     #[error("another program has locked the project folder {}", .0.display())]
     Locked(PathBuf),
