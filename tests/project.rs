@@ -164,6 +164,22 @@ fn a_repository_without_git_stays_in_the_box() {
 }
 
 #[test]
+fn what_is_copied_out_is_named_as_well() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let script = "mkdir -p dist/.git/hooks dist/bare/objects dist/bare/refs; echo a >dist/app; echo e >dist/.envrc; \
+                  echo c >dist/.git/config; echo h >dist/bare/HEAD; echo c >dist/bare/config; mkfifo dist/pipe";
+    let said =
+        test.devbox(["run", "--untrusted", "--out", "out:dist", "--", "sh", "-c", script]).output().ok();
+    said.says(&["not copied out", "dist/.envrc", "dist/.git", "dist/bare/config", "FIFO"]);
+    let there = |name: &str| test.project().join("out").join(name).exists();
+    assert!(there("dist/app") && !there("dist/.envrc") && !there("dist/.git"));
+    assert!(!there("dist/bare/config") && !there("dist/bare/HEAD"));
+    test.devbox(["apply", "--out", "out", "dist/.envrc"]).output().ok();
+    assert!(there(".envrc"));
+}
+
+#[test]
 fn a_tree_too_deep_is_refused_and_can_be_dropped() {
     needs!(boxes, images);
     let test = Test::busybox();

@@ -16,11 +16,12 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ApplyArgs) -> Result<ExitCode, Er
     let project = verb::require(&name, &folder)?;
     let chosen = verb::chosen(&project, &args.paths, args.force)?;
     if let Some(out) = &args.out {
-        project::take_out(&project, &chosen.paths, out)?;
-        for path in &chosen.paths {
+        let left = project::take_out(&project, &chosen.paths, out)?;
+        for path in chosen.paths.iter().filter(|path| !left.iter().any(|left| left.path == **path)) {
             let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
             ui.line(&out.join(String::from_utf8_lossy(last).as_ref()).display().to_string())?;
         }
+        verb::tell_left_out(ui, &left);
         return Ok(ExitCode::SUCCESS);
     }
     let applied = verb::settled(ui, &name, verb::apply(ui, &project, &chosen)?)?;

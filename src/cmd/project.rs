@@ -10,7 +10,7 @@ use crate::cli::AfterFlags;
 use crate::dirs::{self, Dirs};
 use crate::error::{Error, ExitCode};
 use crate::plan::{Isolation, Plan};
-use crate::rootfs::project::{self, Applied, Chosen, Edit, Kind, Progress, Project};
+use crate::rootfs::project::{self, Applied, Chosen, Edit, Kind, LeftOut, Progress, Project};
 use crate::session::Boxes;
 use crate::ui::{Table, Ui, count, size};
 
@@ -215,9 +215,11 @@ impl After {
             let code = u8::from(code);
             ui.warning(&format!("nothing is applied or copied out, for the command ended with {code}"));
         }
-        if ended_well {
+        if ended_well && !self.out.is_empty() {
+            // nothing is written in the box meanwhile
+            let _lock = boxes.lock_stopped(name)?;
             for (folder, paths) in &self.out {
-                project::take_out(&project, paths, folder)?;
+                tell_left_out(ui, &project::take_out(&project, paths, folder)?);
             }
         }
         if self.apply && ended_well && !project::is_unchanged(&project) {
@@ -237,7 +239,14 @@ impl After {
             }
             return Ok(code);
         }
-        let edits = project::list(&project)?;
+        let edits = match project::list(&project) {
+            Ok(edits) => edits,
+            // the command did what it did
+            Err(error) => {
+                ui.warning(&error.to_string());
+                return Ok(code);
+            }
+        };
         if !edits.is_empty() {
             project.remember(&edits)?;
             summary(ui, name, &project, &edits, ephemeral);
@@ -302,6 +311,22 @@ pub(super) fn tell_left(ui: &Ui, name: &str, left: &[Edit]) {
         "left in box `{name}`; what is to be named is applied by `devbox apply -n {name} PATH`"
     ));
     ui.aside(&short(left));
+}
+
+/// Says what was not copied out, and why.
+pub(super) fn tell_left_out(ui: &Ui, left: &[LeftOut]) {
+    if left.is_empty() {
+        return;
+    }
+    ui.note("not copied out; what runs code on your side later is copied when it is named itself");
+    let mut table = Table::bare();
+    left.iter().take(LINES).for_each(|left| {
+        table.row([String::from_utf8_lossy(&left.path).into_owned(), left.why.clone()]);
+    });
+    if left.len() > LINES {
+        table.row([format!("and {} more", left.len() - LINES), String::new()]);
+    }
+    ui.aside(&table);
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ use crate::rootfs::changes::{self, Files, Lower};
 use crate::sys;
 
 pub use apply::{Applied, Chosen, Progress, apply, discard};
-pub use artefacts::take_out;
+pub use artefacts::{LeftOut, take_out};
 pub use conflict::Conflict;
 pub(super) use copied::is_copied;
 pub use copied::{copy_in, wants_copy};
