@@ -85,7 +85,7 @@ impl Seen {
             let look = look.map_or("0".to_owned(), |look| look.text());
             add(path, format!("\0{}\0{look}\0{}", 0, 0));
         }
-        write(kept, &text, Some(self.since))
+        write(kept, &text, Some(self.since), true)
     }
 }
 
@@ -105,7 +105,8 @@ pub(in crate::rootfs) fn first_seen(kept: &Path, project: &Path) -> Result<(), E
         (false, true) => Ok(()),
         // written by a devbox that took no note: anything may have changed meanwhile
         (false, false) => put(kept, project, Some((0, 0))),
-        (true, _) => put(kept, project, None),
+        // Nothing to wait for the disk for: without it, all is taken for changed.
+        (true, _) => write(kept, project.as_os_str().as_bytes(), None, false),
     }
 }
 
@@ -122,10 +123,11 @@ pub(super) fn now() -> Moment {
 
 /// Notes that the box sees `project` from now on, or from `time`.
 pub(super) fn put(kept: &Path, project: &Path, time: Option<Moment>) -> Result<(), Error> {
-    write(kept, project.as_os_str().as_bytes(), time)
+    write(kept, project.as_os_str().as_bytes(), time, true)
 }
 
-fn write(kept: &Path, text: &[u8], time: Option<Moment>) -> Result<(), Error> {
+/// `durable`: through to the disk.
+fn write(kept: &Path, text: &[u8], time: Option<Moment>, durable: bool) -> Result<(), Error> {
     let (path, draft) = (kept.join(FILE), kept.join(format!("seen.{}", std::process::id())));
     let written = || -> io::Result<()> {
         let mut file = File::create(&draft)?;
@@ -133,6 +135,9 @@ fn write(kept: &Path, text: &[u8], time: Option<Moment>) -> Result<(), Error> {
         if let Some((seconds, nanoseconds)) = time {
             fd::futimens(file.as_fd(), &nix::sys::time::TimeSpec::new(seconds, nanoseconds))
                 .map_err(|error| io::Error::from(error.errno))?;
+        }
+        if !durable {
+            return fs::rename(&draft, &path);
         }
         // else it may be empty after a power cut
         file.sync_all()?;
