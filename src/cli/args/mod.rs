@@ -1,0 +1,18 @@
+//! What each verb takes.
+
+mod boxes;
+mod data;
+mod images;
+mod tool;
+
+pub use boxes::{AfterFlags, EnterArgs, InspectArgs, ListArgs, LogsArgs, RmArgs, RunArgs, StopArgs, WhyArgs};
+pub use data::{
+    ApplyArgs, CloneArgs, CommitArgs, DiffArgs, DiscardArgs, ExportArgs, ImportArgs, RenameArgs, ResetArgs,
+    RollbackArgs, SnapshotArgs, SnapshotsArgs, UpdateArgs,
+};
+pub use images::{
+    LoadArgs, LoginArgs, LogoutArgs, PruneArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs, VerifyArgs,
+};
+pub use tool::{CompletionsArgs, ManArgs, PlanArgs};
+
+pub(super) use boxes::RUN_USAGE;
