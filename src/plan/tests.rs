@@ -247,7 +247,7 @@ fn json_holds_no_secret() {
             r#""user":"me","ids":"auto","driver":"auto","isolation":"dev","home":"private","project":"/home/me/src/app","#,
             r#""no-project-because":null,"workdir":null,"shell":null,"hostname":"app","#,
             r#""env":{"A":"1","TOKEN":{"from-host":true}},"mounts":[],"network":"host","limits":{},"#,
-            r#""allow":[],"ports":[],"#,
+            r#""allow":[],"ports":[],"ssh-agent":[],"#,
             r#""profiles":[{"name":"devbox.toml","from":"/home/me/src/app/devbox.toml"}]}"#
         )
     );
