@@ -226,10 +226,11 @@ impl Opening<'_> {
         let ids = self.maps(resolved)?;
         let fresh = last.is_none();
         self.change_driver(boxes, record, fresh, &ids)?;
+        let lowers = self.lowers(record)?;
+        // first, for an imported box has files to give to their owners and no copy yet
+        self.copy_image(boxes, record, &lowers)?;
         let changed = self.change_ids(boxes, record, last, &ids)?;
         let word = super::ids::word(&ids);
-        let lowers = self.lowers(record)?;
-        self.copy_image(boxes, record, &lowers)?;
         self.copy_project(&folder, record)?;
         let single_id = matches!(ids, IdMaps::Single { .. });
         let anew = fresh || changed.is_some();
