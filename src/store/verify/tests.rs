@@ -15,7 +15,7 @@ const LISTING: &str = "d 755 d\nf 000 d/closed secret\nd 000 shut\nd 755 shut/up
     f 644 owned x | uid=7\nf 644 noted x | user.note=one security.capability=y\nf 0 shy x | user.note=one\nd 755 e | user.note=a\n\
     f 644 .wh.renewed \nd 755 renewed\nc 600 null 1:3\nh zero null | uid=3\n\
     c 600 taken 1:3 | uid=9 user.note=one\nf 644 taken x\nf 644 taken y | user.note=one\n\
-    c 600 owned 1:3 | uid=9\nf 644 owned x | uid=7";
+    c 600 owned 1:3 | uid=9\nf 644 owned x | uid=7\nc 600 fresh 1:3 | user.note=one\nf 644 fresh y | user.note=one";
 
 fn made() -> (tempfile::TempDir, Store, Digest) {
     made_of(LISTING)
