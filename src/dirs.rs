@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! $XDG_CONFIG_HOME/devbox/    profiles/NAME.toml
-//! $XDG_DATA_HOME/devbox/      store/  boxes/  trusted/
+//! $XDG_DATA_HOME/devbox/      store/  boxes/  trusted/  setup/
 //! $XDG_CACHE_HOME/devbox/     probe results, caches of `mode = "cache"` mounts
 //! $XDG_RUNTIME_DIR/devbox/    sockets of running boxes
 //! ```
@@ -100,6 +100,11 @@ impl Dirs {
     /// Folder with one empty file for each thing a project was allowed.
     pub fn trusted(&self) -> PathBuf {
         self.data.join("trusted")
+    }
+
+    /// Folder with what steps of set-ups printed.
+    pub fn setups(&self) -> PathBuf {
+        self.data.join("setup")
     }
 
     /// Folder with one folder a box.

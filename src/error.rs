@@ -1,7 +1,13 @@
 //! What a verb can fail with: the errors of the floors below, each with its words, state, hint and exit code.
 
+mod lock;
+mod setup;
+
 use std::io;
 use std::path::PathBuf;
+
+pub use lock::LockError;
+pub use setup::SetupError;
 
 use crate::dirs;
 use crate::fetch;
@@ -90,6 +96,12 @@ pub enum Error {
     /// Profile, flags and host do not go together.
     #[error(transparent)]
     Plan(#[from] plan::Error),
+    /// A project's lock can't be made, or is not kept to.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A set-up is not done.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -453,6 +465,8 @@ impl Error {
             Self::Probe(error) => error.hint(),
             Self::Profile(error) => error.hint(),
             Self::Plan(error) => error.hint(),
+            Self::Lock(error) => error.hint(),
+            Self::Setup(error) => error.hint(),
             Self::Proxy(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Userns(error) => error.hint(),
@@ -575,6 +589,7 @@ impl Error {
     /// The state things were left in, where that is worth a line.
     fn state(&self) -> Option<&'static str> {
         match self {
+            Self::Setup(error) => error.state(),
             Self::Pull(_) => {
                 Some("the image was not added; layers that arrived whole are kept for the next try")
             }
@@ -595,6 +610,7 @@ impl Error {
             Self::Output(error) if error.is_broken_pipe() => 0,
             Self::Push(error) if error.is_broken_pipe() => 0,
             Self::Session(error) => error.exit_code(),
+            Self::Setup(error) => error.exit_code(),
             _ => OURS,
         }
     }
@@ -603,7 +619,10 @@ impl Error {
     pub fn report(&self, ui: &Ui) {
         if self.exit_code() != 0 {
             // a profile's mistake is shown with its line
-            let multiline = matches!(self, Self::Profile(profile::Error::Mistake(_)));
+            let multiline = matches!(
+                self,
+                Self::Profile(profile::Error::Mistake(_)) | Self::Setup(SetupError::Step { .. })
+            );
             ui.failure(self, multiline, self.state(), self.hint().as_deref());
         }
     }

@@ -27,6 +27,7 @@ mod profile;
 // Images: from a registry, by every road, and what must not come in.
 mod pull;
 mod registry;
+mod setup;
 mod sources;
 mod store;
 mod toxic;

@@ -35,11 +35,11 @@ fn faults_are_shown_where_they_are() {
 }
 
 #[test]
-fn work_not_built_yet_is_refused_not_ignored() {
+fn a_set_up_needs_an_image_with_layers() {
     let test = Test::new();
-    for toml in ["[setup]\npackages = [\"clang\"]\n", "[setup]\nrun = [\"true\"]\n"] {
-        test.project_file(toml);
-        test.devbox(["plan"]).output().refused(&["devbox.toml:", "not"]);
+    for image in ["host", "dir:/"] {
+        test.project_file(&format!("image = \"{image}\"\n[setup]\npackages = [\"clang\"]\n"));
+        test.devbox(["plan", "--yes"]).output().refused(&["[setup] does not go with image", image]);
     }
 }
 

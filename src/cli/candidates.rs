@@ -8,8 +8,8 @@ use clap_complete::engine::CompletionCandidate;
 
 use crate::dirs::{self, Dirs};
 use crate::fetch::login;
-use crate::profile::{self, Layer};
-use crate::store::Store;
+use crate::profile::{self, Layer, Selector};
+use crate::store::{RESULTS, Store};
 
 /// Boxes that exist.
 pub(super) fn boxes(current: &OsStr) -> Vec<CompletionCandidate> {
@@ -41,6 +41,14 @@ pub(super) fn boxes_and_profiles(current: &OsStr) -> Vec<CompletionCandidate> {
     found
 }
 
+/// Steps of the set-up of the project the caller stands in, by number.
+pub(super) fn steps(current: &OsStr) -> Vec<CompletionCandidate> {
+    let (Ok(dirs), Ok(cwd)) = (Dirs::from_environment(), dirs::current()) else { return Vec::new() };
+    let Ok(found) = profile::find(&dirs, &Selector::Default, &cwd) else { return Vec::new() };
+    let numbers = (1..=found.profile.setup.steps.len()).map(|number| number.to_string());
+    matching(current, "set-up step", numbers)
+}
+
 /// References in the store.
 pub(super) fn images(current: &OsStr) -> Vec<CompletionCandidate> {
     let Ok(dirs) = Dirs::from_environment() else { return Vec::new() };
@@ -49,7 +57,8 @@ pub(super) fn images(current: &OsStr) -> Vec<CompletionCandidate> {
         return Vec::new();
     }
     let refs = Store::open(&dirs.store()).and_then(|store| store.refs());
-    matching(current, "image", refs.unwrap_or_default().into_keys())
+    let names = refs.unwrap_or_default().into_keys();
+    matching(current, "image", names.filter(|name| !name.starts_with(RESULTS)))
 }
 
 /// Registries somebody logged in to.

@@ -36,6 +36,9 @@ pub struct PlanFlags {
     /// Name of the box [default: the profile's, or the project folder's]
     #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(candidates::boxes))]
     pub name: Option<String>,
+    /// Refuse to start when anything is not as devbox-lock.toml has it
+    #[arg(long)]
+    pub locked: bool,
     /// How layers and the box's own files become a root [default: DEVBOX_DRIVER, the profile's, or the box's own]
     #[arg(long, value_name = "auto|overlay|fuse|copy", add = words(["auto", "overlay", "fuse", "copy"]))]
     pub driver: Option<Driver>,
@@ -202,6 +205,7 @@ impl PlanFlags {
                 .chain(self.limits.into_iter().map(|text| ("--limit", text)))
                 .collect(),
             strict_limits: self.strict_limits,
+            locked: self.locked,
         }
     }
 }

@@ -204,10 +204,38 @@ Examples:
   devbox commit -e EDITOR=vi --cmd '[\"bash\", \"-l\"]' -m \"with editors\" rust-env mine:1
   devbox run --image mine:1";
 
+pub(super) const LOCK: &str = "\
+Writes devbox-lock.toml beside the project's devbox.toml: the digests its image has for each platform, and the layers its \
+set-up gives, which is done for that. From then on enter and run take these and no others, on every machine that has the \
+file; keep it with the sources. What is locked already stays: `devbox update` renews it.
+
+Examples:
+  devbox lock
+  devbox lock --check           fail when it is not up to date, for CI
+  devbox enter --locked         refuse anything that is not as locked";
+
+pub(super) const OUTDATED: &str = "\
+Asks the registry what the names in devbox-lock.toml stand for now, and whether it still has what is locked.
+
+Examples:
+  devbox outdated
+  devbox outdated --format json";
+
+pub(super) const SETUP: &str = "\
+Does what [setup] in the profile says, without opening a box: each step once, as root of a clean box over the image, \
+which becomes a layer that all boxes with the same image and steps share. enter and run do the same when it is missing.
+
+Examples:
+  devbox setup                  do what is left of it
+  devbox setup --push           send the results to the `cache` of the profile
+  devbox setup --again 1        from the first step, for newer packages
+  devbox setup --log 2          what the second step printed
+  devbox enter --at-failure     a shell where a step failed";
+
 pub(super) const UPDATE: &str = "\
 Fetches the image again, or another with --image, or the one the profile names by now. What the box wrote itself stays \
 on top. Where the box has made a path its own that is not the same in both images, it stays as it is and says which; \
---force goes over all the same.
+--force goes over all the same. In a project with a lock, the lock is renewed first.
 
 Examples:
   devbox update rust-env

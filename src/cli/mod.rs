@@ -17,9 +17,10 @@ use crate::ui::Color;
 
 pub use args::{
     AfterFlags, ApplyArgs, CloneArgs, CommitArgs, CompletionsArgs, DiffArgs, DiscardArgs, EnterArgs,
-    ExportArgs, ImportArgs, InspectArgs, ListArgs, LoadArgs, LoginArgs, LogoutArgs, LogsArgs, ManArgs,
-    PlanArgs, PruneArgs, PullArgs, PushArgs, RenameArgs, ResetArgs, RmArgs, RmiArgs, RollbackArgs, RunArgs,
-    SaveArgs, SnapshotArgs, SnapshotsArgs, StopArgs, TagArgs, UpdateArgs, VerifyArgs, WhyArgs,
+    ExportArgs, ImportArgs, InspectArgs, ListArgs, LoadArgs, LockArgs, LoginArgs, LogoutArgs, LogsArgs,
+    ManArgs, OutdatedArgs, PlanArgs, PruneArgs, PullArgs, PushArgs, RenameArgs, ResetArgs, RmArgs, RmiArgs,
+    RollbackArgs, RunArgs, SaveArgs, SetupArgs, SnapshotArgs, SnapshotsArgs, StopArgs, TagArgs, UpdateArgs,
+    VerifyArgs, WhyArgs,
 };
 pub use flags::PlanFlags;
 
@@ -125,6 +126,15 @@ pub enum Verb {
     /// Show what would be done, without doing it
     #[command(after_long_help = help::PLAN)]
     Plan(PlanArgs),
+    /// Keep what the project's image and set-up are, so that all have the same
+    #[command(after_long_help = help::LOCK)]
+    Lock(LockArgs),
+    /// Show which images of the lock are not the newest any more
+    #[command(after_long_help = help::OUTDATED)]
+    Outdated(OutdatedArgs),
+    /// Do the set-up of the project, send its results, or show what its steps printed
+    #[command(after_long_help = help::SETUP)]
+    Setup(SetupArgs),
     /// List profiles and where each comes from
     Profiles(ListArgs),
     /// Fetch images

@@ -12,7 +12,7 @@ use crate::dirs::{self, Dirs};
 use crate::error::{Error, ExitCode};
 use crate::oci::commit::{Changes, rfc3339};
 use crate::oci::digest::Digest;
-use crate::push;
+use crate::push::{self, Committed, Compression};
 use crate::rootfs::changes::{self, Packing, write_layer};
 use crate::session::{Boxes, Record};
 use crate::store::{Image, Store, TarWriter, Usage};
@@ -33,26 +33,20 @@ struct Answer {
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &CommitArgs) -> Result<ExitCode, Error> {
     let reference = new_name(&args.reference)?.to_string();
     let epoch = source_date_epoch()?;
-    let changes = changes_of(args, epoch)?;
+    let changes = changes_of(args)?;
     let boxes = Boxes::new(dirs);
     // nothing is written to it meanwhile
     let _lock = boxes.lock_stopped(&args.name)?;
-    let contents = Contents::of(dirs, &boxes, &args.name)?;
     let store = Store::open(&dirs.store())?;
-    let base = base(&store, &contents.record)?;
-    let total = Usage::of(&contents.upper)?.bytes();
-    let packing = Packing { latest: epoch, prefix: Vec::new() };
-    let work = |out| {
-        let mut tar = TarWriter::new(BufWriter::with_capacity(256 << 10, out));
-        write_layer(&contents.files(), &mut tar, &packing)?;
-        tar.finish().map(drop).map_err(|error| changes::Error::Taker(error.into()))?;
-        Ok(())
+    let base = base(&store, &boxes.require(&args.name)?)?;
+    let layer = Layer {
+        base: &base,
+        changes: &changes,
+        reference: &reference,
+        latest: epoch,
+        compression: Compression::Gzip,
     };
-    let committed = userns::piped(&contents.ids, work, |tar| {
-        let working = ui.working(&format!("committing {}", args.name), total);
-        let tar = BufReader::with_capacity(256 << 10, tar);
-        push::commit(&store, &base, tar, &changes, &reference, &|bytes| working.advance(bytes))
-    })??;
+    let committed = layer.of(ui, dirs, &store, &args.name)?;
     let answer = Answer {
         reference,
         digest: committed.manifest_digest,
@@ -70,6 +64,45 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &CommitArgs) -> Result<ExitCode, E
     Ok(ExitCode::SUCCESS)
 }
 
+/// A layer to be made of a box.
+pub(super) struct Layer<'a> {
+    /// The image it goes over.
+    pub(super) base: &'a Image,
+    pub(super) changes: &'a Changes,
+    /// What the new image is to be called.
+    pub(super) reference: &'a str,
+    /// No file is to be newer than that, in seconds since the epoch.
+    pub(super) latest: Option<i64>,
+    pub(super) compression: Compression,
+}
+
+impl Layer<'_> {
+    /// Makes it of the box `name`, which does not run, and whose lock the caller holds.
+    pub(super) fn of(&self, ui: &Ui, dirs: &Dirs, store: &Store, name: &str) -> Result<Committed, Error> {
+        let contents = Contents::of(dirs, &Boxes::new(dirs), name)?;
+        let total = Usage::of(&contents.upper)?.bytes();
+        let packing = Packing { latest: self.latest, prefix: Vec::new() };
+        let work = |out| {
+            let mut tar = TarWriter::new(BufWriter::with_capacity(256 << 10, out));
+            write_layer(&contents.files(), &mut tar, &packing)?;
+            tar.finish().map(drop).map_err(|error| changes::Error::Taker(error.into()))?;
+            Ok(())
+        };
+        let Self { base, changes, reference, compression, .. } = self;
+        Ok(userns::piped(&contents.ids, work, |tar| {
+            let working = ui.working(&format!("committing {name}"), total);
+            let tar = BufReader::with_capacity(256 << 10, tar);
+            push::commit(store, base, tar, changes, reference, *compression, &|bytes| working.advance(bytes))
+        })??)
+    }
+}
+
+/// Now, or when reproducible builds say it is, as a configuration has it.
+pub(super) fn created() -> Result<String, Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    Ok(rfc3339(source_date_epoch()?.unwrap_or(now)))
+}
+
 /// The image a box was made from, as the store has it.
 fn base(store: &Store, record: &Record) -> Result<Image, Error> {
     let Some(manifest) = record.manifest else {
@@ -78,7 +111,7 @@ fn base(store: &Store, record: &Record) -> Result<Image, Error> {
     store.image(&manifest)?.ok_or_else(|| Error::LayersGone { name: record.name.clone() })
 }
 
-fn changes_of(args: &CommitArgs, epoch: Option<i64>) -> Result<Changes, Error> {
+fn changes_of(args: &CommitArgs) -> Result<Changes, Error> {
     let pair = |text: &String, what| match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(Error::NotAPair { what, text: text.clone() }),
@@ -86,7 +119,6 @@ fn changes_of(args: &CommitArgs, epoch: Option<i64>) -> Result<Changes, Error> {
     for line in &args.env {
         pair(line, "--env")?;
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     Ok(Changes {
         env: args.env.clone(),
         entrypoint: args.entrypoint.as_deref().map(words),
@@ -96,7 +128,7 @@ fn changes_of(args: &CommitArgs, epoch: Option<i64>) -> Result<Changes, Error> {
         labels: args.label.iter().map(|text| pair(text, "--label")).collect::<Result<_, _>>()?,
         author: args.author.clone(),
         comment: args.message.clone(),
-        created: rfc3339(epoch.unwrap_or(now)),
+        created: created()?,
     })
 }
 

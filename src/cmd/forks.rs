@@ -12,11 +12,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::launcher::{self, Signals};
 use super::making::Made;
 use super::opening::Opening;
 use super::project as verb;
@@ -25,7 +23,6 @@ use crate::error::{Error, ExitCode};
 use crate::plan::{Isolation, Variable};
 use crate::rootfs::project::{self, Project};
 use crate::session::Boxes;
-use crate::sys::process;
 use crate::ui::{Table, Ui};
 
 /// The variable by which a fork knows which one it is.
@@ -36,9 +33,6 @@ const LOG: &str = "output.log";
 const LONGEST: usize = 64 << 10;
 /// Longest name of a box.
 const LONGEST_NAME: usize = 64;
-/// What is passed on to the forks. From a terminal they get the rest themselves.
-const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
-
 /// One box at work.
 struct Fork {
     number: u32,
@@ -73,16 +67,10 @@ pub(super) fn run(opening: &Opening<'_>, count: u32) -> Result<ExitCode, Error> 
         let made = fork.make(&boxes)?;
         ready.push((fork, made));
     }
-    let mut mask = SigSet::empty();
-    ENDING.into_iter().for_each(|signal| mask.add(signal));
-    let failed = |errno: Errno| Error::Background(errno.into());
-    let mut before = SigSet::empty();
-    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), Some(&mut before)).map_err(failed)?;
-    let signals =
-        SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)?;
+    let signals = Signals::hold_back()?;
     let mut forks = Vec::new();
     for (number, (fork, made)) in (1..).zip(ready) {
-        forks.push(begin(number, fork, made, &boxes, &before)?);
+        forks.push(begin(number, fork, made, &boxes, &signals)?);
     }
     while forks.iter().any(|fork| fork.ended.is_none()) {
         turn(ui, &mut forks, &signals)?;
@@ -124,15 +112,9 @@ fn of<'a>(opening: &Opening<'a>, number: u32) -> Opening<'a> {
     plan.name = fork_name(&base, number);
     plan.env.insert(VARIABLE.to_owned(), Variable::Literal(number.to_string()));
     Opening {
-        ui: opening.ui,
-        dirs: opening.dirs,
-        plan,
-        host: opening.host.clone(),
-        ask: opening.ask.clone(),
         pull: opening.pull,
-        ephemeral: false,
-        after: Default::default(),
         fork_of: Some(base),
+        ..Opening::new(opening.ui, opening.dirs, plan, opening.host.clone(), opening.ask.clone())
     }
 }
 
@@ -142,7 +124,7 @@ fn begin(
     mut opening: Opening<'_>,
     made: Made,
     boxes: &Boxes,
-    mask: &SigSet,
+    signals: &Signals,
 ) -> Result<Fork, Error> {
     let name = opening.plan.name.clone();
     let path = boxes.folder(&name)?.join(LOG);
@@ -150,37 +132,15 @@ fn begin(
     let failed = |errno: Errno| Error::Background(errno.into());
     let (out, to_out) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
     let (err, to_err) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let null = nix::fcntl::open(c"/dev/null", flags, nix::sys::stat::Mode::empty()).map_err(failed)?;
     let began = Instant::now();
-    let mut made = Some(made);
-    let pid = process::fork_into(|| {
-        let set_up = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
-            .and_then(|()| process::duplicate_to(&null, 0))
-            .and_then(|()| process::duplicate_to(&to_out, 1))
-            .and_then(|()| process::duplicate_to(&to_err, 2))
-            .and_then(|()| sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None));
-        let session = match (set_up, made.take()) {
-            (Ok(()), Some(made)) => opening.session(boxes, made),
-            (Err(errno), _) => Err(failed(errno)),
-            (_, None) => return 0,
-        };
-        match session {
-            Ok(code) => u8::from(code).into(),
-            Err(error) => {
-                error.report(opening.ui);
-                error.exit_code().into()
-            }
-        }
-    })
-    .map_err(failed)?;
+    let pid = launcher::begin(&mut opening, made, boxes, signals, &to_out, &to_err)?;
     let streams = [Some((out, Vec::new())), Some((err, Vec::new()))];
     Ok(Fork { number, name, pid, log, streams, began, ended: None })
 }
 
 /// Waits for something to happen, and deals with it.
-fn turn(ui: &Ui, forks: &mut [Fork], signals: &SignalFd) -> Result<(), Error> {
-    let mut watched = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+fn turn(ui: &Ui, forks: &mut [Fork], signals: &Signals) -> Result<(), Error> {
+    let mut watched = vec![PollFd::new(signals.fd().as_fd(), PollFlags::POLLIN)];
     let mut whose = Vec::new();
     for (at, fork) in forks.iter().enumerate() {
         for (stream, open) in fork.streams.iter().enumerate() {
@@ -196,15 +156,8 @@ fn turn(ui: &Ui, forks: &mut [Fork], signals: &SignalFd) -> Result<(), Error> {
     }
     let ready: Vec<_> = watched[1..].iter().map(|one| one.any().unwrap_or(false)).collect();
     drop(watched);
-    while let Ok(Some(info)) = signals.read_signal() {
-        // from the terminal they have it already
-        let is_ours = info.ssi_code != libc::SI_KERNEL;
-        if let Some(signal) = Signal::try_from(info.ssi_signo as i32).ok().filter(|_| is_ours) {
-            for fork in forks.iter().filter(|fork| fork.ended.is_none()) {
-                let _ = kill(fork.pid, signal);
-            }
-        }
-    }
+    let running = forks.iter().filter(|fork| fork.ended.is_none()).map(|fork| fork.pid);
+    signals.pass_on(&running.collect::<Vec<_>>());
     for ((at, stream), _) in whose.into_iter().zip(ready).filter(|(_, ready)| *ready) {
         forks[at].read(ui, stream)?;
     }
@@ -239,11 +192,7 @@ impl Fork {
             self.streams[stream] = None;
         }
         if self.streams.iter().all(Option::is_none) {
-            let code = match waitpid(self.pid, None) {
-                Ok(WaitStatus::Exited(_, code)) => code.try_into().unwrap_or(u8::MAX),
-                Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as u8,
-                _ => crate::error::OURS,
-            };
+            let code = launcher::end(self.pid);
             self.ended = Some((self.began.elapsed(), code));
         }
         Ok(())

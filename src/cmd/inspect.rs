@@ -8,15 +8,19 @@ use super::limits;
 use crate::cli::{Format, InspectArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
+use crate::oci::digest::Digest;
 use crate::plan::Isolation;
 use crate::sandbox::wall;
 use crate::session::{Boxes, Record};
+use crate::store::chain_id;
 use crate::ui::{Table, Ui, age};
 
 #[derive(Serialize)]
 struct Inspected {
     #[serde(flatten)]
     record: Record,
+    /// The chain id of its layers: the same for boxes over the same root, on whatever machine.
+    root: Option<Digest>,
     running: bool,
     folder: PathBuf,
     snapshots: Vec<Kept>,
@@ -42,6 +46,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
     let untrusted = record.isolation == Isolation::Untrusted;
     let landlock = wall::version().filter(|_| untrusted);
     let found = Inspected {
+        root: (!record.layers.is_empty()).then(|| chain_id(&record.layers)),
         landlock,
         limits: limited.iter().map(limits::Shown::from).collect(),
         running: boxes.is_running(&args.name)?,
@@ -53,7 +58,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
         ui.json(&found)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Inspected { record, running, folder, snapshots, .. } = found;
+    let Inspected { record, root, running, folder, snapshots, .. } = found;
     let defaults = &record.defaults;
     let mut table = Table::bare();
     let mut row = |name: &str, text: String| {
@@ -72,6 +77,8 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &InspectArgs) -> Result<ExitCode, 
     row("image", record.image.clone());
     row("manifest", record.manifest.map(|digest| digest.to_string()).unwrap_or_default());
     row("layers", record.layers.len().to_string());
+    row("set-up", record.setup.map(|key| key.to_string()).unwrap_or_default());
+    row("root", root.map(|root| root.to_string()).unwrap_or_default());
     if record.image != "host" {
         let because = record.driver_because.map(|why| format!(" ({why})")).unwrap_or_default();
         row("driver", format!("{}{because}", record.driver));

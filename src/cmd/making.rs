@@ -5,8 +5,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::opening::Opening;
+use super::rebase::{ensure_movable, rebase};
+use super::setup::{Ground, Steps, Wish};
 use crate::cli::PullPolicy;
-use crate::error::Error;
+use crate::error::{Error, LockError};
 use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
@@ -17,7 +19,7 @@ use crate::pull;
 use crate::rootfs::lookup::Merged;
 use crate::rootfs::{self, ForeignOwner};
 use crate::session::{Boxes, Record};
-use crate::store::{Holder, Lower, Stacking, Store};
+use crate::store::{Holder, Image as Stored, Lower, Stacking, Store};
 use crate::ui::Ui;
 
 /// A box to start, and its lock when this devbox just made it.
@@ -47,6 +49,14 @@ impl Stacking for Merging<'_> {
     }
 }
 
+/// What a record stands on, in words.
+fn what(record: &Record) -> String {
+    let Record { image, manifest, base, setup, .. } = record;
+    let digest = base.or(*manifest).map(|digest| digest.short()).unwrap_or_default();
+    let setup = setup.map(|key| format!(" with set-up {}", key.short())).unwrap_or_default();
+    format!("{image} ({digest}){setup}")
+}
+
 impl Opening<'_> {
     /// The box's record: read, or made with the image it needs.
     pub(super) fn make(&self, boxes: &Boxes) -> Result<Made, Error> {
@@ -69,6 +79,7 @@ impl Opening<'_> {
             if record.image != wanted {
                 return Err(Error::OtherImage { name: name.clone(), made_from: record.image, wanted });
             }
+            let record = self.follow(boxes, record)?;
             return Ok(Made { record, lock: None });
         }
         super::require_its_ids(&self.plan)?;
@@ -117,15 +128,104 @@ impl Opening<'_> {
         Ok(())
     }
 
-    pub(super) fn add_image(&self, store: &Store, record: &mut Record) -> Result<(), Error> {
-        let here = pull::here(store, &record.image, &self.plan.platform.parse()?)?;
-        let fetch = || {
-            let manifest = self.bring(store, &record.image, None)?;
-            store.image(&manifest)?.ok_or_else(|| Error::Vanished(record.image.clone()))
+    /// Puts a box over what the lock and the set-up want below it, where that is something else by now and it does not run.
+    fn follow(&self, boxes: &Boxes, record: Record) -> Result<Record, Error> {
+        let Some(stands_on) = record.base.or(record.manifest) else { return Ok(record) };
+        let base = self.plan.pin.as_ref().map_or(stands_on, |pin| pin.manifest);
+        let key = match self.plan.setup.steps.is_empty() {
+            true => None,
+            false => Steps::of(&self.plan, &base)?.key(),
         };
-        let image = match (self.pull, here) {
+        let locked = self.plan.pin.as_ref().filter(|_| self.plan.locked).zip(key);
+        let as_locked = locked.is_none_or(|(pin, key)| {
+            let is_it =
+                |(locked, layers): &(Digest, Vec<Digest>)| *locked == key && record.layers.ends_with(layers);
+            pin.setups.iter().any(is_it)
+        });
+        if stands_on == base && record.setup == key && as_locked {
+            return Ok(record);
+        }
+        let name = &record.name;
+        if boxes.is_running(name)? {
+            if self.plan.locked {
+                return Err(LockError::RunsOverOther { name: name.clone() }.into());
+            }
+            self.ui.note(&format!(
+                "box `{name}` runs over another image or set-up than is asked for now; `devbox stop {name}` and entering again puts it over that"
+            ));
+            return Ok(record);
+        }
+        ensure_movable(boxes, &record)?;
+        let store = Store::open(&self.dirs.store())?;
+        // Nothing is removed from the store between the look at its layers and the box's record.
+        let _hold = store.hold(&mut |holder| self.ui.note(&format!("waiting for {holder}")))?;
+        let mut new = record.clone();
+        self.stand_on(&store, &mut new, Some(base), Wish::default())?;
+        let _lock = boxes.lock_stopped(name)?;
+        // another devbox may have been faster
+        let now = boxes.require(name)?;
+        if now == new {
+            return Ok(now);
+        }
+        rebase(self.ui, self.dirs, boxes, &now, &new, false)?;
+        self.ui.note(&format!("box `{name}` is over {} now, with all that it wrote itself", what(&new)));
+        Ok(new)
+    }
+
+    /// Brings the plan's image, set up, and makes it that of the record.
+    pub(super) fn add_image(&self, store: &Store, record: &mut Record) -> Result<(), Error> {
+        let pinned = self.plan.pin.as_ref().map(|pin| pin.manifest);
+        self.stand_on(store, record, pinned, Wish::default())
+    }
+
+    /// The same with the image of the manifest `base`; of whatever its name stands for where there is none.
+    pub(super) fn stand_on(
+        &self,
+        store: &Store,
+        record: &mut Record,
+        base: Option<Digest>,
+        wish: Wish,
+    ) -> Result<(), Error> {
+        let image = self.base(store, &record.image, base)?;
+        let Ground { image, base, key, unlike_lock } = self.ground(store, image, wish)?;
+        if unlike_lock {
+            self.ui.note(
+                "this set-up was done here and is not the one in the lock: the same steps, other bytes; with `cache` in \
+                 [setup] all have the same, and `devbox lock` takes this one",
+            );
+        }
+        record.manifest = Some(image.manifest_digest);
+        record.layers = image.layers;
+        record.defaults = ImageConfig::parse(&image.config)?.into();
+        (record.base, record.setup) = (base, key);
+        Ok(())
+    }
+
+    /// The image called `name`: of this manifest where one is given, else the one that the pull policy chooses.
+    pub(super) fn base(&self, store: &Store, name: &str, manifest: Option<Digest>) -> Result<Stored, Error> {
+        let fetch = || {
+            let manifest = self.bring(store, name, manifest)?;
+            store.image(&manifest)?.ok_or_else(|| Error::Vanished(name.to_owned()))
+        };
+        if let Some(manifest) = manifest {
+            let here = store.image(&manifest)?;
+            let whole = |image: &Stored| image.layers.iter().all(|layer| store.has_layer(layer));
+            let image = match here.filter(whole) {
+                Some(image) => image,
+                None if self.pull == PullPolicy::Never => return Err(Error::NotHere(name.to_owned())),
+                None => fetch().map_err(|error| self.perhaps_lost(error, name, manifest))?,
+            };
+            return match &self.plan.pin {
+                Some(pin) if pin.layers != ImageConfig::parse(&image.config)?.diff_ids => {
+                    Err(LockError::Contradicts { image: name.to_owned() }.into())
+                }
+                _ => Ok(image),
+            };
+        }
+        let here = pull::here(store, name, &self.plan.platform.parse()?)?;
+        Ok(match (self.pull, here) {
             (PullPolicy::Missing | PullPolicy::Never, Some(image)) => image,
-            (PullPolicy::Never, None) => return Err(Error::NotHere(record.image.clone())),
+            (PullPolicy::Never, None) => return Err(Error::NotHere(name.to_owned())),
             (PullPolicy::Newer, Some(image)) => match fetch() {
                 Err(Error::Pull(error)) => {
                     self.ui.warning(&format!("{error} ({}); the image that is here is taken", error.why));
@@ -134,11 +234,17 @@ impl Opening<'_> {
                 fetched => fetched?,
             },
             (PullPolicy::Missing | PullPolicy::Newer, None) | (PullPolicy::Always, _) => fetch()?,
-        };
-        record.manifest = Some(image.manifest_digest);
-        record.layers = image.layers;
-        record.defaults = ImageConfig::parse(&image.config)?.into();
-        Ok(())
+        })
+    }
+
+    /// `error`, or, when the registry does not have what is locked any more, that.
+    fn perhaps_lost(&self, error: Error, image: &str, manifest: Digest) -> Error {
+        match error {
+            Error::Pull(error) if self.plan.pin.is_some() && error.is_missing() => {
+                LockError::Gone { image: image.to_owned(), manifest, source: error }.into()
+            }
+            error => error,
+        }
     }
 
     /// Unpacked layers, topmost first. One that is gone, or that a power cut made doubtful, is fetched again: the box
@@ -156,7 +262,10 @@ impl Opening<'_> {
                 return Err(Error::NotHere(record.image.clone()));
             }
             self.ui.note(&format!("layers of box `{}` are missing; they are fetched again", record.name));
-            self.bring(&store, &record.image, record.manifest)?;
+            self.bring(&store, &record.image, record.base.or(record.manifest))?;
+            if let (Some(base), true) = (record.base, self.plan.setup.cache.is_some()) {
+                self.fetch_results(&store, base)?;
+            }
             if !record.layers.iter().all(|layer| store.has_layer(layer)) {
                 let (name, image) = (record.name.clone(), record.image.clone());
                 return Err(Error::OtherImageNow { name, image });

@@ -21,8 +21,10 @@ mod import;
 mod in_use;
 mod inspect;
 mod keys;
+mod launcher;
 mod limits;
 mod load;
+mod lock;
 mod login;
 mod logout;
 mod logs;
@@ -37,12 +39,14 @@ mod project;
 mod prune;
 mod pull;
 mod push;
+mod rebase;
 mod reference;
 mod reset;
 mod rm;
 mod rmi;
 mod run;
 mod save;
+mod setup;
 mod snapshot;
 mod stop;
 mod tag;
@@ -60,7 +64,7 @@ use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap};
 use crate::plan::{Host, Ids, Isolation, Plan, User};
 use crate::probe;
-use crate::profile::{self, Selector};
+use crate::profile::{self, Lock, Selector};
 use crate::session::Boxes;
 use crate::store::Store;
 use crate::sys::{fd, process};
@@ -94,6 +98,9 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Why(args) => why::run(ui, &dirs()?, &args),
         Verb::Inspect(args) => inspect::run(ui, &dirs()?, &args),
         Verb::Plan(args) => plan::run(ui, &dirs()?, args),
+        Verb::Lock(args) => lock::run(ui, &dirs()?, &args),
+        Verb::Outdated(args) => lock::outdated(ui, &dirs()?, &args),
+        Verb::Setup(args) => setup::run(ui, &dirs()?, args),
         Verb::Profiles(args) => profiles::run(ui, &dirs()?, &args),
         Verb::Pull(args) => pull::run(ui, &dirs()?, &args),
         Verb::Images(args) => images::run(ui, &dirs()?, &args),
@@ -121,11 +128,15 @@ struct Planned {
     host: Host,
     /// What the project's own file wants beyond its folder.
     reaches: Vec<String>,
+    /// The project's lock.
+    lock: Option<Lock>,
+    /// The folder of its file.
+    project_dir: Option<PathBuf>,
 }
 
 /// The plan for someone who named `target`, with what needs consent accepted, and the host it was made for.
 fn accepted(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Result<(Plan, Host), Error> {
-    let Planned { plan, host, reaches } = planned(ui, dirs, target, flags, Doubt::Resolve)?;
+    let Planned { plan, host, reaches, .. } = planned(ui, dirs, target, flags, Doubt::Resolve)?;
     if let Some(origin) = plan.profiles.last() {
         trust::require(ui, dirs, &origin.from, &reaches)?;
     }
@@ -176,7 +187,7 @@ fn planned(
         last.1.clone()
     };
     let reaches = crate::plan::trust::reaches(&plan, &found, &host, &real)?;
-    Ok(Planned { plan, host, reaches })
+    Ok(Planned { plan, host, reaches, lock: found.lock, project_dir: found.project_dir })
 }
 
 /// When `name` is a box there is: the profile it was made from, which is read again, and its name among the flags.

@@ -43,6 +43,26 @@ pub(super) struct Opening<'a> {
     pub(super) after: AfterFlags,
     /// The box is another of this one.
     pub(super) fork_of: Option<String>,
+    /// The box becomes a layer: nothing of the caller may be in it.
+    pub(super) bare: bool,
+}
+
+impl<'a> Opening<'a> {
+    /// One as most are: in a box that is kept.
+    pub(super) fn new(ui: &'a Ui, dirs: &'a Dirs, plan: Plan, host: Host, ask: Ask) -> Self {
+        Self {
+            ui,
+            dirs,
+            plan,
+            host,
+            ask,
+            pull: PullPolicy::default(),
+            ephemeral: false,
+            after: AfterFlags::default(),
+            fork_of: None,
+            bare: false,
+        }
+    }
 }
 
 impl Opening<'_> {
@@ -97,7 +117,7 @@ impl Opening<'_> {
     fn keep(&mut self, boxes: &Boxes) -> Result<(), Error> {
         let name = &self.plan.name;
         let _lock = boxes.lock(name)?;
-        boxes.rewrite(&Record { ephemeral: false, ..boxes.require(name)? })?;
+        boxes.keep(name)?;
         self.ephemeral = false;
         self.ui.warning(&format!(
             "box `{name}` is kept, with what it wrote: `devbox apply -n {name}`, then `devbox rm -f {name}`"
@@ -259,7 +279,7 @@ impl Opening<'_> {
             caller: &caller,
             fresh: anew,
             single_id,
-            account: single_id,
+            account: single_id && !self.bare,
             owners,
             delta,
             agent: keys.as_ref().map(|keys| keys.path.as_path()),

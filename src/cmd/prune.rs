@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::full_maps;
 use super::in_use;
+use super::setup;
 use crate::cli::{Format, PruneArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
@@ -11,7 +12,7 @@ use crate::oci::digest::Digest;
 use crate::probe::{self, System};
 use crate::sandbox::cgroup;
 use crate::session::Boxes;
-use crate::store::{Removed, Store};
+use crate::store::{Extent, Removed, Store};
 use crate::ui::{Ui, count, size};
 
 /// What was removed, as `--format json` prints it.
@@ -33,15 +34,20 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PruneArgs) -> Result<ExitCode, Er
     if !args.dry_run {
         let host = probe::host(dirs)?;
         boxes.sweep(|| full_maps(&host));
+        setup::sweep_boxes(dirs, &boxes, &host)?;
         System::this().means().1.iter().for_each(|group| cgroup::sweep(&group.folder));
     }
     let alone = store.alone(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
     let in_use = in_use::of_boxes(&dirs.boxes())?;
+    let extent = if args.all { Extent::All } else { Extent::Results };
     let removed = match args.dry_run {
-        true => alone.unneeded(&in_use, args.all)?,
-        false => alone.prune(&in_use, args.all)?,
+        true => alone.unneeded(&in_use, extent)?,
+        false => alone.prune(&in_use, extent)?,
     };
     drop(alone);
+    if !args.dry_run {
+        setup::sweep_logs(dirs, &store);
+    }
     match args.format {
         Format::Json => {
             let Removed { references, images, layers, stacks, leftovers, bytes } = removed;

@@ -5,7 +5,7 @@ use crate::cli::PushArgs;
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::oci::reference::Reference;
-use crate::push;
+use crate::push::{self, Compression};
 use crate::store::Store;
 use crate::ui::{Ui, count};
 
@@ -17,7 +17,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PushArgs) -> Result<ExitCode, Err
     let to = to.or_else(named).ok_or_else(|| Error::PushWhere(args.image.clone()))?;
     let to = Reference { digest: None, ..to };
     let progress = ui.transfer("pushing", &to.to_string());
-    let sent = push::push(&store, dirs, &image, &to, &progress);
+    let sent = push::push(&store, dirs, &image, &to, Compression::None, &progress);
     drop(progress);
     let sent = sent?;
     ui.line(&sent.manifest_digest.to_string())?;

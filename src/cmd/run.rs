@@ -21,15 +21,10 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: RunArgs) -> Result<ExitCode, Error
     }
     let ask = if args.command.is_empty() { Ask::Image } else { Ask::Command(args.command) };
     let opening = Opening {
-        ui,
-        dirs,
-        plan,
-        host,
         pull: args.pull,
-        ask,
         ephemeral: args.rm,
         after: args.after,
-        fork_of: None,
+        ..Opening::new(ui, dirs, plan, host, ask)
     };
     match args.forks {
         Some(count) => forks::run(&opening, count),

@@ -41,6 +41,13 @@ impl Plan {
             Variable::FromHost(_) => ("env", format!("{name} (from the host)")),
         }));
         rows.extend(self.mounts.iter().map(|mount| ("mount", describe_mount(mount))));
+        rows.extend(self.setup.steps.iter().map(|step| ("setup", step.title())));
+        rows.extend(self.setup.cache.iter().map(|cache| ("cache", cache.clone())));
+        match (&self.pin, &self.unpinned_because) {
+            (Some(pin), _) => rows.push(("locked", pin.digest.to_string())),
+            (None, Some(why)) => rows.push(("locked", format!("no: {why}"))),
+            (None, None) => {}
+        }
         rows.extend(
             self.profiles.iter().map(|origin| ("profile", format!("{} ({})", origin.name, origin.from))),
         );

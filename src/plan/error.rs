@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::pin::Drift;
 use crate::profile::BadValue;
 
 /// Why no plan can be made.
@@ -75,6 +76,15 @@ pub enum Error {
         /// Which file.
         file: &'static str,
     },
+    /// A set-up of what has no digest to go by.
+    #[error("[setup] does not go with image `{}`", .image.escape_debug())]
+    NoSetup {
+        /// The image.
+        image: String,
+    },
+    /// `--locked`, and something is not as the lock has it.
+    #[error("not as locked: {0}")]
+    Drift(Drift),
     /// `run` got no command, and the image has none either.
     #[error("no command given, and the image has neither `Entrypoint` nor `Cmd`")]
     NoCommand,
@@ -104,6 +114,14 @@ impl Error {
                 "name a user of the image's /etc/passwd, or a number: `UID` or `UID:GID`".into()
             }
             Self::AccountsTooLarge { .. } => "use `me` or `root`, which need no look-up".into(),
+            Self::NoSetup { .. } => {
+                "a set-up is a layer over an image's layers: use an image of a registry or an archive; in a box of its own \
+                 `sudo` installs what the image's package manager has"
+                    .into()
+            }
+            Self::Drift(Drift::Flag(_)) => "leave the flag or `--locked` out".into(),
+            Self::Drift(Drift::Unlockable(_)) => "leave `--locked` out, or push the image to a registry".into(),
+            Self::Drift(_) => "`devbox lock` brings the lock up to date; or leave `--locked` out".into(),
             Self::NoCommand => "devbox run BOX -- COMMAND…, or `devbox enter` for a shell".into(),
         })
     }

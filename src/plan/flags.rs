@@ -60,6 +60,8 @@ pub struct Flags {
     pub limits: Vec<(&'static str, String)>,
     /// `--strict-limits`.
     pub strict_limits: bool,
+    /// `--locked`.
+    pub locked: bool,
 }
 
 /// The text of `flag`, when it is given, checked by `rule`.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::flags::{self, checked};
+use super::pin::{Drift, pin};
 use super::{
-    Driver, Error, Flags, Home, Host, Ids, Image, Plan, User, Variable, mounts, network, project, untrusted,
+    Driver, Error, Flags, Home, Host, Ids, Image, Plan, User, Variable, mounts, network, project, setup,
+    untrusted,
 };
 use crate::oci::reference::Reference;
 use crate::profile::{self, BadValue, Found, grammar};
@@ -50,6 +52,16 @@ pub fn make(
         return Err(Error::Flag { flag: "-w", source });
     }
     let reach = network::choose(profile, flags, isolation)?;
+    let setup = setup::resolve(&profile.setup, host, project.folder.as_deref())?;
+    if !setup.steps.is_empty() && matches!(image, Image::Host | Image::Folder(_)) {
+        return Err(Error::NoSetup { image: image.to_string() });
+    }
+    let (pin, unpinned_because) = match pin(found, flags, &image, &platform) {
+        Ok(pin) => (Some(pin), None),
+        Err(drift) if flags.locked => return Err(Error::Drift(drift)),
+        Err(Drift::NoLock) => (None, None),
+        Err(drift) => (None, Some(drift.to_string())),
+    };
     let plan = Plan {
         name,
         platform,
@@ -70,6 +82,10 @@ pub fn make(
         limits: flags::limits(flags)?.over(profile.limits.clone()).over(untrusted::limits(isolation)),
         ssh_agent: keys(profile, flags)?,
         profiles: found.origins.clone(),
+        setup,
+        pin,
+        unpinned_because,
+        locked: flags.locked,
         image,
         isolation,
     };

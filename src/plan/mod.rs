@@ -12,8 +12,10 @@ mod image;
 mod make;
 mod mounts;
 mod network;
+mod pin;
 mod project;
 pub mod resolve;
+pub mod setup;
 pub mod sight;
 pub mod trust;
 mod untrusted;
@@ -31,6 +33,8 @@ pub use flags::Flags;
 pub use host::Host;
 pub use image::Image;
 pub use make::make;
+pub use pin::{Drift, Pin};
+pub use setup::Setup;
 
 use crate::network::{Allow, Publish};
 pub use crate::profile::{Driver, Home, Ids, Isolation, MountMode, Network, Origin, User};
@@ -84,6 +88,14 @@ pub struct Plan {
     pub ssh_agent: Vec<String>,
     /// The profiles this was made from, base first, with where each was found.
     pub profiles: Vec<Origin>,
+    /// What is done to the image before the box is made.
+    pub setup: Setup,
+    /// What the project's lock holds the image to; none where it says nothing.
+    pub pin: Option<Pin>,
+    /// Why not, where there is a lock.
+    pub unpinned_because: Option<String>,
+    /// Whether anything that is not as the lock has it is refused.
+    pub locked: bool,
 }
 
 /// One mount asked for by a profile or a flag.

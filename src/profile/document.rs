@@ -172,19 +172,6 @@ impl<'t> Section<'t> {
         self.table.into_iter()
     }
 
-    /// Refuses `keys`, which belong to the schema but whose work is not built.
-    pub(super) fn not_built(&mut self, section: &str, keys: &[&'static str]) -> Result<(), Error> {
-        self.known.extend(keys);
-        let found = keys.iter().filter_map(|key| self.table.get_key_value(*key)).map(|(key, _)| key);
-        match found.min_by_key(|key| key.span().start) {
-            Some(key) => {
-                let wrong = BadValue::new(format!("`{}` of [{section}] is not built yet", key.get_ref()));
-                Err(self.document.mistake(key.span(), &wrong.or("take the line out")))
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Refuses the first key, in the order of the text, that nobody asked for.
     pub(super) fn finish(self) -> Result<(), Error> {
         match self.table.keys().min_by_key(|key| key.span().start) {

@@ -68,7 +68,7 @@ impl Error {
             Self::Unfit { .. } => Some("a profile is a TOML file of at most 1 MiB".into()),
             Self::NotOurs { path, .. } => Some(format!(
                 "read it, then name it to use it: --profile {}",
-                path.display().to_string().escape_debug()
+                path.with_file_name(super::PROJECT_FILE).display().to_string().escape_debug()
             )),
         }
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::Error;
+use super::lock::{LOCK_FILE, Lock};
 use super::nearest::nearest;
 use super::{Found, Image, Origin, PROJECT_FILE, Selector, grammar, merge};
 use crate::dirs::Dirs;
@@ -122,7 +123,8 @@ impl Places {
                 let found = merge::merge(self, of_file(text, &path, cwd))?;
                 // a project's own file stands for its folder by whatever way it was named
                 Ok(if path.file_name().is_some_and(|name| name == PROJECT_FILE) {
-                    Found { project_dir: path.parent().map(Path::to_owned), ..found }
+                    let lock = path.parent().map(|folder| lock(folder, cwd, None)).transpose()?.flatten();
+                    Found { project_dir: path.parent().map(Path::to_owned), lock, ..found }
                 } else {
                     Found { name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()), ..found }
                 })
@@ -130,7 +132,12 @@ impl Places {
             Selector::Default => match self.project(cwd)? {
                 Some(text) => {
                     let project_dir = text.folder.clone();
-                    Ok(Found { project_dir, ..merge::merge(self, text)? })
+                    let lock = project_dir
+                        .as_deref()
+                        .map(|folder| lock(folder, cwd, Some(self.me)))
+                        .transpose()?
+                        .flatten();
+                    Ok(Found { project_dir, lock, ..merge::merge(self, text)? })
                 }
                 None => self.find_named(DEFAULT),
             },
@@ -255,6 +262,17 @@ impl Places {
         }
         listed
     }
+}
+
+/// The lock in a project's folder, for someone who stands in `cwd`. As the project's file, it may be nobody's but `me`'s
+/// and root's, unless that file was named.
+fn lock(folder: &Path, cwd: &Path, me: Option<u32>) -> Result<Option<Lock>, Error> {
+    let path = folder.join(LOCK_FILE);
+    let Some((text, owner)) = read(&path)? else { return Ok(None) };
+    if me.is_some_and(|me| owner != 0 && owner != me) {
+        return Err(Error::NotOurs { path, owner });
+    }
+    Lock::read(&path.strip_prefix(cwd).unwrap_or(&path).display().to_string(), &text).map(Some)
 }
 
 /// The text of the file `path` (absolute), which messages show as seen from `cwd`. Its origin is absolute, for

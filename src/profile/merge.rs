@@ -55,6 +55,7 @@ fn over(base: Profile, top: Profile) -> Profile {
         ports,
         secrets,
         ssh_agent,
+        setup: base.setup.and_then(top.setup),
     }
 }
 

@@ -16,10 +16,12 @@ mod document;
 mod error;
 pub mod grammar;
 mod load;
+mod lock;
 mod merge;
 mod nearest;
 pub mod place;
 mod schema;
+mod setup;
 mod value;
 
 use std::collections::BTreeMap;
@@ -31,7 +33,9 @@ pub use amount::assign;
 pub use error::{Error, Mistake};
 pub use grammar::BadValue;
 pub use load::{Layer, Listed, list};
+pub use lock::{LOCK_FILE, Lock, LockedImage, LockedPlatform, LockedSetup};
 pub use place::Place;
+pub use setup::{Action, NamedFile, Setup, Step};
 pub use value::{Driver, Home, Ids, Image, Isolation, MountMode, Network, User};
 
 use crate::dirs::Dirs;
@@ -82,6 +86,8 @@ pub struct Profile {
     pub secrets: BTreeMap<String, Place>,
     /// Keys of the caller's ssh-agent that may be used: fingerprints or comments.
     pub ssh_agent: Vec<String>,
+    /// `[setup]`.
+    pub setup: Setup,
 }
 
 /// A variable as a profile asks for it.
@@ -150,6 +156,8 @@ pub struct Found {
     pub project_dir: Option<PathBuf>,
     /// What was merged, base first.
     pub origins: Vec<Origin>,
+    /// What stands in the lock beside the project's file.
+    pub lock: Option<Lock>,
 }
 
 /// Finds, reads and merges the profile `selector` wants for someone who stands in `cwd` (absolute).

@@ -1,4 +1,4 @@
-//! Profiles exactly as users write them: the keys there are, the values they take, and which are not built yet.
+//! Profiles exactly as users write them: the keys there are and the values they take.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::error::Error;
 use super::grammar::{self, BadValue};
 use super::place::Place;
 use super::value::{Image, MountMode, Network};
-use super::{Mount, Profile, Source, Variable, amount};
+use super::{Mount, Profile, Source, Variable, amount, setup};
 use crate::limits::{Limit, Limits};
 use crate::network::{Allow, Publish};
 
@@ -50,12 +50,7 @@ pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Wr
     let ssh_agent = plain(top.strings("ssh-agent", grammar::agent_key)?);
     let secrets = secrets(document, top.section("secrets")?, folder)?;
     let limits = top.section("limits")?.map(limits).transpose()?.unwrap_or_default();
-    for (name, keys) in NOT_BUILT {
-        if let Some(mut section) = top.section(name)? {
-            section.not_built(name, keys)?;
-            section.finish()?;
-        }
-    }
+    let setup = setup::read(document, top.section("setup")?, folder)?;
     top.finish()?;
     let profile = Profile {
         image,
@@ -77,12 +72,10 @@ pub(super) fn read(document: &Document<'_>, folder: Option<&Place>) -> Result<Wr
         ports,
         secrets,
         ssh_agent,
+        setup,
     };
     Ok(Written { profile, extends })
 }
-
-/// Sections that belong to the schema but whose work is not built.
-const NOT_BUILT: [(&str, &[&str]); 1] = [("setup", &["packages", "run"])];
 
 fn limits(mut section: Section<'_>) -> Result<Limits, Error> {
     let mut limits = Limits::default();

@@ -113,6 +113,11 @@ pub enum Why {
 }
 
 impl Error {
+    /// Whether the registry says that there is no such image.
+    pub fn is_missing(&self) -> bool {
+        matches!(&*self.why, Why::Fetch(fetch::Error { fault: fetch::Fault::NotFound(_), .. }))
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match &*self.why {

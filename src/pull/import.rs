@@ -7,7 +7,7 @@ use std::path::Path;
 use super::blobs::Archived;
 use super::decode::Decoder;
 use super::error::{Error, Why};
-use super::{Found, Origin, Progress, Pulled, behind, complete, keep, layers, resolve, suits};
+use super::{Candidate, Origin, Progress, Pulled, behind, complete, keep, layers, resolve, suits};
 use crate::fetch::Fetched;
 use crate::layout::{self, DockerArchive, Images, Layout};
 use crate::oci::config::{self, ImageConfig};
@@ -263,7 +263,7 @@ impl Into<'_> {
         if let Some(pulled) = self.unchanged(|image| image.manifest_digest == fetched.digest)? {
             return Ok(pulled);
         }
-        let found = Found { fetched, manifest, source: self.source.to_owned() };
+        let found = Candidate { fetched, manifest, source: self.source.to_owned() };
         let origin = Origin { blobs: layout, note: &|text| self.progress.note(text) };
         keep(self.store, self.platform, found, &origin, self.names, self.progress)
     }

@@ -28,11 +28,13 @@ mod decode;
 mod error;
 mod import;
 mod layers;
+mod survey;
 #[cfg(test)]
 mod tests;
 
 pub use error::{Error, Failed, Why};
 pub use import::{Input, Loaded, Names, import, load};
+pub use survey::{Found, FoundImage, Newest, look, newest};
 
 use blobs::Blobs;
 
@@ -154,13 +156,13 @@ fn bring(store: &Store, dirs: &Dirs, request: Request<'_>, progress: &dyn Progre
     })?;
     let source = Reference { digest: Some(top.digest), ..reference.clone() }.to_string();
     let (fetched, manifest) = behind(top, platform, |entry| Ok(get(&entry.digest.to_string())?))?;
-    let found = Found { fetched, manifest, source };
+    let found = Candidate { fetched, manifest, source };
     let origin = Origin { blobs: &registry, note: &note };
     keep(store, platform, found, &origin, &[reference.to_string()], progress)
 }
 
 /// An image that was found, before its layers are.
-struct Found {
+struct Candidate {
     fetched: Fetched,
     manifest: Manifest,
     /// Where, as text.
@@ -177,12 +179,12 @@ struct Origin<'a> {
 fn keep(
     store: &Store,
     platform: &Platform,
-    found: Found,
+    found: Candidate,
     origin: &Origin<'_>,
     names: &[String],
     progress: &dyn Progress,
 ) -> Result<Pulled, Why> {
-    let Found { fetched, manifest, source } = found;
+    let Candidate { fetched, manifest, source } = found;
     let hold =
         store.hold(&mut |holder| (origin.note)(&format!("waiting for {holder}, which removes images")))?;
     let (image, done) = match complete(store, &fetched.digest)? {

@@ -32,6 +32,15 @@ pub struct Committed {
     pub packed_bytes: u64,
 }
 
+/// How layers are kept in a manifest, and so sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// As their archives are.
+    None,
+    /// As most registries have them.
+    Gzip,
+}
+
 /// Makes an image of `base` with the layer `tar` on top and `changes` in its configuration, and lets `reference` stand
 /// for it, once it is on the disk. `told` is called with the bytes read.
 ///
@@ -44,18 +53,28 @@ pub fn commit(
     tar: impl Read,
     changes: &Changes,
     reference: &str,
+    compression: Compression,
     told: &dyn Fn(u64),
 ) -> Result<Committed, Error> {
     let make = || -> Result<Committed, Why> {
         let hold = store.hold(&mut |_| {})?;
-        let (meta, (digest, size)) = thread::scope(|scope| {
-            let (to, from) = sync_channel::<Vec<u8>>(PIECES);
-            let packing = scope.spawn(move || pack(from));
-            let tee = Tee { inner: tar, piece: Vec::with_capacity(PIECE), to: Some(to), told };
+        let (meta, packed) = thread::scope(|scope| {
+            let (to, packing) = match compression {
+                Compression::None => (None, None),
+                Compression::Gzip => {
+                    let (to, from) = sync_channel::<Vec<u8>>(PIECES);
+                    (Some(to), Some(scope.spawn(move || pack(from))))
+                }
+            };
+            let tee = Tee { inner: tar, piece: Vec::with_capacity(PIECE), to, told };
             let meta = store.add_layer(&hold, tee);
-            let packed = packing.join().map_err(|_| Why::Stopped)?;
-            Ok::<_, Why>((meta?, packed.map_err(Why::Out)?))
+            let packed = packing.map(|packing| packing.join().map_err(|_| Why::Stopped)).transpose()?;
+            Ok::<_, Why>((meta?, packed.transpose().map_err(Why::Out)?))
         })?;
+        let (ending, digest, size) = match packed {
+            Some((digest, size)) => ("+gzip", digest, size),
+            None => ("", meta.diff_id, meta.tar_bytes),
+        };
         let media_type = manifest::media_type(&base.manifest)?;
         let Document::Manifest(Manifest { layers, .. }) = manifest::parse(&base.manifest, Some(&media_type))?
         else {
@@ -63,7 +82,7 @@ pub fn commit(
         };
         let mut layers: Vec<Descriptor> = layers.into_iter().map(in_oci_words).collect();
         layers.push(Descriptor {
-            media_type: format!("{}+gzip", media_type::OCI_LAYER),
+            media_type: format!("{}{ending}", media_type::OCI_LAYER),
             digest,
             size,
             platform: None,
@@ -127,8 +146,11 @@ struct Tee<'a, R> {
 impl<R: Read> Read for Tee<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.piece.extend_from_slice(&buffer[..count]);
         (self.told)(count as u64);
+        if self.to.is_none() {
+            return Ok(count);
+        }
+        self.piece.extend_from_slice(&buffer[..count]);
         if self.piece.len() >= PIECE || count == 0 {
             let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE + buffer.len()));
             // a compressor that failed is heard of at the end

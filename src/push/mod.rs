@@ -23,7 +23,7 @@ mod error;
 mod pack;
 mod parts;
 
-pub use commit::{Committed, commit};
+pub use commit::{Committed, Compression, commit};
 pub use error::{Error, Why};
 
 use each::each;
@@ -50,7 +50,8 @@ pub struct Sent {
     pub repacked: usize,
 }
 
-/// Sends an image to a registry, as `to`: what is not there yet, the manifest last.
+/// Sends an image to a registry, as `to`: what is not there yet, the manifest last. Layers that the manifest has plain are
+/// compressed on the way where `plain` says so, which makes it another manifest.
 ///
 /// # Errors
 ///
@@ -60,6 +61,7 @@ pub fn push(
     dirs: &Dirs,
     image: &Image,
     to: &Reference,
+    plain: Compression,
     progress: &dyn Progress,
 ) -> Result<Sent, Error> {
     let note = |text: &str| progress.note(text);
@@ -67,7 +69,7 @@ pub fn push(
         let _hold = store.hold(&mut |holder| note(&format!("waiting for {holder}, which removes images")))?;
         let registry = Registry::open(dirs, to, &note)?;
         let target = registry.push()?;
-        let parts = Parts::of(store, dirs, image, progress, |layer, origin| {
+        let parts = Parts::of(store, dirs, image, plain, progress, |layer, origin| {
             Ok(target.has(&layer.digest, &note)? || mounted(&target, to, &layer.digest, origin))
         })?;
         each(parts.count(), AT_ONCE, |number| {
@@ -149,7 +151,8 @@ fn save_one<W: Write>(
     let note = |text: &str| progress.note(text);
     let _hold = store.hold(&mut |holder| note(&format!("waiting for {holder}, which removes images")))?;
     let image = outgoing.image;
-    let parts = Parts::of(store, dirs, image, progress, |layer, _| Ok(writer.has(&layer.digest)))?;
+    let parts =
+        Parts::of(store, dirs, image, Compression::None, progress, |layer, _| Ok(writer.has(&layer.digest)))?;
     for number in 0..parts.count() {
         let diff_id = parts.diff_id(number);
         if let Some((digest, size)) = parts.blob(number) {

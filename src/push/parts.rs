@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use super::commit::Compression;
 use super::error::Why;
 use super::pack::{Packed, pack_all};
 use crate::cancel::Cancel;
@@ -42,11 +43,12 @@ enum Way {
 
 impl<'a> Parts<'a> {
     /// Looks where each layer can be had and packs those that are nowhere. `there` says of a layer whether it is where
-    /// the image goes already.
+    /// the image goes already; what is kept plain goes as `plain` says.
     pub(super) fn of(
         store: &'a Store,
         dirs: &Dirs,
         image: &'a Image,
+        plain: Compression,
         progress: &'a dyn Progress,
         there: impl Fn(&Descriptor, &Origin) -> Result<bool, Why>,
     ) -> Result<Self, Why> {
@@ -62,7 +64,9 @@ impl<'a> Parts<'a> {
             let here = store.has_layer(diff_id);
             let (way, size) = match () {
                 () if there(layer, &origin)? => (Some(Way::There), 0),
-                () if here && layer.digest == *diff_id => (Some(Way::Plain), layer.size),
+                () if here && layer.digest == *diff_id && plain == Compression::None => {
+                    (Some(Way::Plain), layer.size)
+                }
                 () if origin.has(layer, &note) => (Some(Way::Origin), layer.size),
                 () if here => {
                     to_pack.push((number, *diff_id));

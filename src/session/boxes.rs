@@ -74,6 +74,15 @@ pub struct Record {
     /// The box of which `run --forks` made it another.
     #[serde(default)]
     pub fork_of: Option<String>,
+    /// The image its set-up was done to; none when it stands on the image itself.
+    #[serde(default)]
+    pub base: Option<Digest>,
+    /// The key of its set-up.
+    #[serde(default)]
+    pub setup: Option<Digest>,
+    /// The key of the set-up step it was made to do.
+    #[serde(default)]
+    pub step: Option<Digest>,
 }
 
 /// The parts of an image's configuration that a start needs.
@@ -289,6 +298,19 @@ impl Boxes {
             .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
             .map_err(at("write", &draft))?;
         fs::rename(&draft, &path).and_then(|()| File::open(&folder)?.sync_all()).map_err(at("replace", &path))
+    }
+
+    /// Keeps a box that was to be thrown away, and whose lock the caller holds: what it wrote without a sync is on the disk
+    /// when this returns.
+    pub fn keep(&self, name: &str) -> Result<(), Error> {
+        let folder = self.folder(name)?;
+        File::open(&folder)
+            .and_then(|open| fd::syncfs(&open).map_err(|error| io::Error::from(error.errno)))
+            .map_err(at("sync", &folder))?;
+        // the mark of a volatile mount, which the kernel takes for a crash (overlayfs.rst, "Volatile mount")
+        let work = folder.join("work/work");
+        store::remove_tree(&work).map_err(|source| Error::Remove { name: name.to_owned(), source })?;
+        self.rewrite(&Record { ephemeral: false, ..self.require(name)? })
     }
 
     /// Names of all boxes, sorted; half-made ones have names that are none.

@@ -99,9 +99,10 @@ pub fn fingerprint(plan: &Plan) -> u64 {
         allow,
         ports,
         ssh_agent,
+        setup,
         ..
     } = plan;
-    let network = (network, allow, ports, ssh_agent);
+    let network = (network, allow, ports, ssh_agent, &setup.steps);
     let mut hasher = DefaultHasher::new();
     let parts =
         (name, image, platform, ids, driver, isolation, home, project, hostname, mounts, network, limits);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::error::{At, Error};
+use super::image::RESULTS;
 use super::lock::{Holder, Lock};
 use super::usage::Usage;
 use super::{Store, record};
@@ -16,6 +17,17 @@ pub enum Target {
     Reference(String),
     /// An image with all its references.
     Image(Digest),
+}
+
+/// Which names a removal takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// None.
+    Nameless,
+    /// Those of results of set-ups that no box stands on.
+    Results,
+    /// All that no box stands on.
+    All,
 }
 
 /// What boxes stand on.
@@ -88,14 +100,14 @@ impl Alone<'_> {
 
     /// Drops images without a name that no box stands on, layers of no image and no box, and half-made things.
     pub fn collect(&self, in_use: &InUse) -> Result<Removed, Error> {
-        let removed = self.unneeded(in_use, false)?;
+        let removed = self.unneeded(in_use, Extent::Nameless)?;
         self.carry_out(&removed)?;
         Ok(removed)
     }
 
-    /// As [`Alone::collect`]; with `all` the images go, too, that have names but no box.
-    pub fn prune(&self, in_use: &InUse, all: bool) -> Result<Removed, Error> {
-        let removed = self.unneeded(in_use, all)?;
+    /// As [`Alone::collect`], and with the images go names as far as `extent` says.
+    pub fn prune(&self, in_use: &InUse, extent: Extent) -> Result<Removed, Error> {
+        let removed = self.unneeded(in_use, extent)?;
         for reference in &removed.references {
             self.store.remove_ref(reference)?;
         }
@@ -115,12 +127,23 @@ impl Alone<'_> {
     }
 
     /// What [`Alone::prune`] would remove.
-    pub fn unneeded(&self, in_use: &InUse, all: bool) -> Result<Removed, Error> {
+    pub fn unneeded(&self, in_use: &InUse, extent: Extent) -> Result<Removed, Error> {
         let store = self.store;
         let mut removed = Removed::default();
         let mut kept = in_use.images.clone();
         for (reference, manifest) in store.refs()? {
-            if all && !in_use.images.contains(&manifest) {
+            let is_result = reference.strip_prefix(RESULTS).is_some_and(|rest| rest.starts_with(':'));
+            let goes = match extent {
+                Extent::Nameless => false,
+                // those below a box's are used again when a later step changes
+                Extent::Results | Extent::All if is_result => {
+                    let layers = store.layers_of(&manifest)?;
+                    layers.last().is_none_or(|top| !in_use.layers.contains(top))
+                }
+                Extent::Results => false,
+                Extent::All => !in_use.images.contains(&manifest),
+            };
+            if goes {
                 removed.references.push(reference);
             } else {
                 kept.insert(manifest);

@@ -56,6 +56,9 @@ pub struct ImageEntry {
     pub complete: bool,
 }
 
+/// What results of set-ups are called, with the key for a tag. Such a name keeps its image only as long as a box stands on it.
+pub const RESULTS: &str = "localhost/devbox/setup";
+
 /// Third line of a reference's file.
 const OWN: &str = "own";
 

@@ -176,8 +176,8 @@ impl Store {
     }
 }
 
-/// The name of layers stacked in this order, bottom first (image-spec, "Layer ChainID").
-fn chain_id(layers: &[Digest]) -> Digest {
+/// The name of layers stacked in this order, bottom first (image-spec, "Layer ChainID"): equal for equal roots.
+pub fn chain_id(layers: &[Digest]) -> Digest {
     let chain = |below: Digest, layer: &Digest| Digest::of(format!("{below} {layer}").as_bytes());
     match layers.split_first() {
         Some((first, rest)) => rest.iter().fold(*first, chain),

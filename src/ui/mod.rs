@@ -189,6 +189,13 @@ impl Ui {
         Ok(())
     }
 
+    /// Passes on a line that a command printed, beside the data and escaped. Silent with `--quiet`.
+    pub fn output(&self, line: &str) {
+        if !self.quiet {
+            tell(&format!("{}\n", escape::lines(line)));
+        }
+    }
+
     /// Writes a patch of files from outside: as it is, but on a terminal escaped, and colored.
     pub fn patch(&self, mut text: impl io::BufRead) -> Result<(), Error> {
         let on_terminal = self.writes_terminal();

@@ -25,6 +25,9 @@ pub struct EnterArgs {
     /// When to fetch the image of a box that is made
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     pub pull: PullPolicy,
+    /// Open a shell in what the failed step of a set-up left, as root; what is done there is not kept
+    #[arg(long)]
+    pub at_failure: bool,
     /// Changes to the profile.
     #[command(flatten)]
     pub plan: PlanFlags,

@@ -3,6 +3,7 @@
 mod boxes;
 mod data;
 mod images;
+mod project;
 mod tool;
 
 pub use boxes::{AfterFlags, EnterArgs, InspectArgs, ListArgs, LogsArgs, RmArgs, RunArgs, StopArgs, WhyArgs};
@@ -13,6 +14,7 @@ pub use data::{
 pub use images::{
     LoadArgs, LoginArgs, LogoutArgs, PruneArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs, VerifyArgs,
 };
+pub use project::{LockArgs, OutdatedArgs, SetupArgs};
 pub use tool::{CompletionsArgs, ManArgs, PlanArgs};
 
 pub(super) use boxes::RUN_USAGE;

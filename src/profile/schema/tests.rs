@@ -128,6 +128,7 @@ strict = true
             allow: Vec::new(),
             ports: vec!["8080:80".parse().unwrap()],
             secrets: [("npmrc".to_owned(), Place::on_host("~/.npmrc", None).unwrap())].into(),
+            setup: Default::default(),
             ssh_agent: vec!["me@laptop".into()],
         }
     );
@@ -210,18 +211,6 @@ fn what_may_be_reached() {
     ] {
         let shown = read(text).unwrap_err().to_string();
         assert!(shown.contains(wrong), "{text}: {shown}");
-    }
-}
-
-#[test]
-fn what_is_not_built_is_refused_at_its_line() {
-    for (text, place) in [
-        ("[setup]\nrun = []", "2:1: `run` of [setup] is not built yet"),
-        ("setup = { packages = [] }", "1:11: `packages` of [setup] is not built yet"),
-    ] {
-        let shown = shown(text);
-        assert!(shown.starts_with(&format!("error: devbox.toml:{place}\n")), "{text}: {shown}");
-        assert!(shown.contains("\nhint: "), "{text}: {shown}");
     }
 }
 

@@ -1,0 +1,223 @@
+//! `devbox lock` and `devbox outdated`: what a project's names stand for, kept in a file and compared.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::opening::Opening;
+use super::reference::Doubt;
+use super::setup::{Steps, Wish, own_layers};
+use super::{Planned, planned, trust};
+use crate::cli::{Format, LockArgs, OutdatedArgs, PlanFlags};
+use crate::dirs::Dirs;
+use crate::error::{Error, ExitCode, LockError};
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::Reference;
+use crate::plan::resolve::Ask;
+use crate::plan::{Image, Pin};
+use crate::profile::{LOCK_FILE, Lock, LockedImage, LockedPlatform, LockedSetup};
+use crate::pull::{self, Found};
+use crate::store::Store;
+use crate::ui::{Table, Tone, Ui};
+
+/// A lock to be brought up to date.
+pub(super) struct Locking {
+    /// The project's folder.
+    folder: PathBuf,
+    old: Lock,
+    /// The image's name in full.
+    reference: String,
+}
+
+pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &LockArgs) -> Result<ExitCode, Error> {
+    let Planned { plan, host, reaches, lock, project_dir } =
+        planned(ui, dirs, None, PlanFlags::default(), Doubt::Resolve)?;
+    let locking = Locking::of(dirs, project_dir, lock, &plan.image)?;
+    if let Some(origin) = plan.profiles.last() {
+        trust::require(ui, dirs, &origin.from, &reaches)?;
+    }
+    let mut opening = Opening::new(ui, dirs, plan, host, Ask::Image);
+    let new = locking.renew(&mut opening, false)?;
+    if args.check {
+        return match new == locking.old {
+            true => Ok(ExitCode::SUCCESS),
+            false => Err(LockError::Stale.into()),
+        };
+    }
+    locking.write(ui, &new)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Locking {
+    pub(super) fn of(
+        dirs: &Dirs,
+        folder: Option<PathBuf>,
+        lock: Option<Lock>,
+        image: &Image,
+    ) -> Result<Self, Error> {
+        let folder = folder.ok_or(LockError::NoProject)?;
+        let refuse = |why| Err(Error::from(LockError::Unlockable { image: image.to_string(), why }));
+        let Image::Registry(reference) = image else {
+            return refuse("it is of this machine, and means nothing on others");
+        };
+        if dirs.store().is_dir() && Store::open(&dirs.store())?.is_own_ref(reference)? {
+            return refuse("it was named on this machine, and elsewhere that name may be another image's");
+        }
+        Ok(Self { folder, old: lock.unwrap_or_default(), reference: reference.clone() })
+    }
+
+    /// The lock as the project wants it now: what is locked stays, unless `anew`; what the project does not name goes.
+    /// `opening` is held to the new lock from then on; its set-up is done.
+    pub(super) fn renew(&self, opening: &mut Opening<'_>, anew: bool) -> Result<Lock, Error> {
+        let locked = match self.old.image(&self.reference).filter(|_| !anew) {
+            Some(locked) => locked.clone(),
+            None => self.look(opening)?,
+        };
+        let platform: Platform = opening.plan.platform.parse()?;
+        let Some(one) = locked.suiting(&platform) else {
+            let offered = locked.platforms.iter().map(|one| one.platform.to_string()).collect();
+            return Err(
+                LockError::Platform { image: self.reference.clone(), wanted: platform, offered }.into()
+            );
+        };
+        // one of another platform is right as long as its image is
+        let others = |setup: &&LockedSetup| !anew && setup.platform != one.platform;
+        let mut setups: Vec<LockedSetup> = self.old.setups.iter().filter(others).cloned().collect();
+        opening.plan.pin = Some(Pin {
+            digest: locked.digest,
+            manifest: one.manifest,
+            layers: one.layers.clone(),
+            setups: self.old.setups.iter().map(|setup| (setup.key, setup.layers.clone())).collect(),
+        });
+        opening.plan.unpinned_because = None;
+        if !opening.plan.setup.steps.is_empty() {
+            let store = Store::open(&opening.dirs.store())?;
+            let _hold = store.hold(&mut |holder| opening.ui.note(&format!("waiting for {holder}")))?;
+            let base = opening.base(&store, &self.reference, Some(one.manifest))?;
+            let key = Steps::of(&opening.plan, &base.manifest_digest)?.key();
+            let ground = opening.ground(&store, base.clone(), Wish::default())?;
+            if let (Some(key), Some(layers)) = (key, own_layers(&base, &ground.image)) {
+                setups.push(LockedSetup { platform: one.platform.clone(), key, layers });
+            }
+        }
+        setups.sort_by_key(|setup| setup.platform.to_string());
+        let lock = Lock { images: vec![locked], setups };
+        if let Some(pin) = &mut opening.plan.pin {
+            pin.setups = lock.setups.iter().map(|setup| (setup.key, setup.layers.clone())).collect();
+        }
+        Ok(lock)
+    }
+
+    /// What the registry says the name stands for now.
+    fn look(&self, opening: &Opening<'_>) -> Result<LockedImage, Error> {
+        let reference: Reference = self.reference.parse()?;
+        let Found { digest, images } = pull::look(opening.dirs, &reference, &|text| opening.ui.note(text))?;
+        let platforms = images.into_iter().map(|image| LockedPlatform {
+            platform: image.platform,
+            manifest: image.manifest,
+            layers: image.layers,
+        });
+        Ok(LockedImage { reference: self.reference.clone(), digest, platforms: platforms.collect() })
+    }
+
+    /// Writes it, when it is not what is there; tells what changed.
+    pub(super) fn write(&self, ui: &Ui, new: &Lock) -> Result<(), Error> {
+        let path = self.folder.join(LOCK_FILE);
+        let text = new.to_toml();
+        if std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+            ui.note(&format!("{LOCK_FILE} is up to date"));
+            return Ok(());
+        }
+        replace(&self.folder, &path, text.as_bytes())
+            .map_err(|source| LockError::Write { path: path.clone(), source })?;
+        for image in &new.images {
+            match self.old.image(&image.reference) {
+                Some(old) if old.digest == image.digest => {}
+                Some(old) => ui.note(&format!(
+                    "{}: {} instead of {}",
+                    image.reference,
+                    image.digest.short(),
+                    old.digest.short()
+                )),
+                None => ui.note(&format!("{}: {}", image.reference, image.digest.short())),
+            }
+        }
+        for setup in new.setups.iter().filter(|setup| !self.old.setups.contains(setup)) {
+            ui.note(&format!("set-up for {}: {}", setup.platform, setup.key.short()));
+        }
+        Ok(ui.line(&path.display().to_string())?)
+    }
+}
+
+/// Puts `bytes` at `path` as a whole: whoever reads meanwhile, and after a power cut, finds the old or the new.
+fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = folder.join(format!(".{LOCK_FILE}.{}", std::process::id()));
+    let written = File::create(&draft)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&draft, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&draft);
+    }
+    written
+}
+
+/// An image of the lock, as `--format json` prints it.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Compared {
+    reference: String,
+    locked: Digest,
+    /// What the name stands for now; none when the registry does not have it any more.
+    now: Option<Digest>,
+    /// Whether the registry still has what is locked.
+    available: bool,
+    outdated: bool,
+}
+
+pub(super) fn outdated(ui: &Ui, dirs: &Dirs, args: &OutdatedArgs) -> Result<ExitCode, Error> {
+    let Planned { lock, .. } = planned(ui, dirs, None, PlanFlags::default(), Doubt::Refuse)?;
+    let lock = lock.ok_or(LockError::NoLock)?;
+    let mut compared = Vec::new();
+    for image in &lock.images {
+        let reference: Reference = image.reference.parse()?;
+        let found = pull::newest(dirs, &reference, &image.digest, &|text| ui.note(text))?;
+        compared.push(Compared {
+            reference: image.reference.clone(),
+            locked: image.digest,
+            now: found.now,
+            available: found.available,
+            outdated: found.now != Some(image.digest),
+        });
+    }
+    match args.format {
+        Format::Json => ui.json(&compared)?,
+        Format::Table if ui.is_quiet() => {
+            let mut outdated = compared.iter().filter(|one| one.outdated);
+            outdated.try_for_each(|one| ui.line(&one.reference))?;
+        }
+        Format::Table => {
+            let mut table = Table::new(["IMAGE", "LOCKED", "NOW", "STATE"]);
+            for one in &compared {
+                let now = one.now.map_or_else(|| "gone".to_owned(), |digest| digest.short());
+                let state = match (one.outdated, one.available) {
+                    (false, _) => "up to date",
+                    (true, true) => "outdated",
+                    (true, false) => "outdated, and the registry has it no more",
+                };
+                table.row([one.reference.clone(), one.locked.short(), now, state.to_owned()]);
+            }
+            ui.table_in_tones(&table, |row, column| match (&compared.get(row)?, column) {
+                (one, 3) if one.outdated => Some(Tone::Caution),
+                (_, 3) => Some(Tone::Good),
+                _ => None,
+            })?;
+            if compared.iter().any(|one| one.outdated) {
+                ui.note("`devbox update` goes over to what the names stand for now");
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,109 @@
+//! Results in a registry, by their keys: one machine does a set-up and all others fetch it.
+
+use super::{Steps, here, name, step};
+use crate::cmd::opening::Opening;
+use crate::error::{Error, SetupError};
+use crate::fetch::{self, Fault, Registry};
+use crate::oci::config::ImageConfig;
+use crate::oci::digest::Digest;
+use crate::oci::reference::Reference;
+use crate::pull;
+use crate::push::{self, Compression};
+use crate::store::{Image, Store};
+
+/// Where `cache` has the result of this key.
+fn place(cache: &str, key: &Digest) -> Result<Reference, Error> {
+    Ok(format!("{cache}:{}", key.hex()).parse()?)
+}
+
+impl Opening<'_> {
+    /// The result of this key, when `cache` has it. A cache that can't be asked has nothing, which is said.
+    pub(super) fn fetch(&self, store: &Store, cache: &str, key: &Digest) -> Result<Option<Image>, Error> {
+        let reference = place(cache, key)?;
+        let tag = reference.tag.clone().unwrap_or_default();
+        let found = Registry::open(self.dirs, &reference, &|text| self.ui.note(text))
+            .and_then(|registry| registry.manifest(&tag));
+        let digest = match found {
+            Ok(found) => found.digest,
+            Err(fetch::Error { fault: Fault::NotFound(_), .. }) => return Ok(None),
+            Err(error) => {
+                let why =
+                    std::error::Error::source(&error).map(|why| format!(" ({why})")).unwrap_or_default();
+                self.ui.warning(&format!("cannot look for results of set-up in {cache}: {error}{why}"));
+                return Ok(None);
+            }
+        };
+        let platform = self.plan.platform.parse()?;
+        let shown = format!("{cache}:{}…", &key.hex()[..12]);
+        let progress = self.ui.pulling(&shown);
+        // what was found is what is taken, whoever pushes meanwhile
+        let pinned = Reference { tag: None, digest: Some(digest), ..reference };
+        let pulled = pull::pull(
+            store,
+            self.dirs,
+            pull::Request { reference: &pinned, platform: &platform },
+            &progress,
+        );
+        drop(progress);
+        let pulled = match pulled {
+            Ok(pulled) => pulled,
+            Err(error) => {
+                self.ui.warning(&format!("{error} ({}); this part of the set-up is done here", error.why));
+                return Ok(None);
+            }
+        };
+        let image = store.image(&pulled.manifest_digest)?;
+        // it has a name of its own as soon as it is found to be what it should be
+        let is_it = |image: &Image| {
+            ImageConfig::parse(&image.config).is_ok()
+                && label(&image.config).as_deref() == Some(&key.to_string())
+        };
+        let image = image.filter(is_it);
+        if image.is_none() {
+            self.ui.warning(&format!("what {shown} has is not the result of that set-up; it is not used"));
+        }
+        crate::cmd::sync_later(store)?;
+        store.remove_ref(&pinned.to_string())?;
+        Ok(image)
+    }
+
+    /// Fetches from the cache what a box over `base` stands on, and is not here any more.
+    pub(in crate::cmd) fn fetch_results(&self, store: &Store, base: Digest) -> Result<(), Error> {
+        let Some(cache) = &self.plan.setup.cache else { return Ok(()) };
+        let steps = Steps::of(&self.plan, &base)?;
+        let Some(key) = steps.key() else { return Ok(()) };
+        if let Some(image) = self.fetch(store, cache, &key)? {
+            name(store, &key, &image)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the results of all steps to `cache`; those that are there stay as they are. Gives how many were sent.
+    pub(in crate::cmd) fn push_results(&self, store: &Store, steps: &Steps) -> Result<usize, Error> {
+        let Some(cache) = &self.plan.setup.cache else { return Err(SetupError::NoCache.into()) };
+        let mut sent = 0;
+        for (at, key) in steps.keys.iter().enumerate() {
+            let Some(image) = here(store, key)? else { return Err(SetupError::Gone(at + 1).into()) };
+            let to = place(cache, key)?;
+            let tag = to.tag.clone().unwrap_or_default();
+            let registry = Registry::open(self.dirs, &to, &|text| self.ui.note(text));
+            let there = registry.and_then(|registry| registry.manifest(&tag));
+            if there.is_ok() {
+                self.ui.detail(&format!("{cache} has the result of step {} already", at + 1));
+                continue;
+            }
+            let progress = self.ui.transfer("pushing", &format!("{cache}: set-up step {}", at + 1));
+            push::push(store, self.dirs, &image, &to, Compression::Gzip, &progress)?;
+            drop(progress);
+            self.ui.line(&to.to_string())?;
+            sent += 1;
+        }
+        Ok(sent)
+    }
+}
+
+/// The key that a configuration says it is the result of.
+fn label(config: &[u8]) -> Option<String> {
+    let config: serde_json::Value = serde_json::from_slice(config).ok()?;
+    Some(config.get("config")?.get("Labels")?.get(step::LABEL)?.as_str()?.to_owned())
+}

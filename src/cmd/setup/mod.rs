@@ -1,0 +1,250 @@
+//! Set-up: steps that run once, each in a clean box over the image, and become its further layers.
+//!
+//! A result is an image like others, named by its key (`localhost/devbox/setup:KEY`); so it is shared, saved, counted and
+//! removed as images are. The key of a step stands for the image below, all steps before it and itself, with the content of
+//! the files it names: a change at one step leaves the results before it as they are.
+
+mod exchange;
+mod files;
+mod step;
+mod verb;
+
+use std::fs::{File, Metadata, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+pub(super) use verb::{at_failure, known, run};
+
+use files::Content;
+
+use super::opening::Opening;
+use crate::dirs::{self, Dirs};
+use crate::error::{Error, SetupError};
+use crate::oci::config::ImageConfig;
+use crate::oci::digest::Digest;
+use crate::plan::{Host, Ids, Plan, User};
+use crate::session::Boxes;
+use crate::store::{Image, RESULTS, Store};
+
+/// An image with a set-up done, or one that wants none.
+pub(super) struct Ground {
+    pub(super) image: Image,
+    /// The image the set-up was done to.
+    pub(super) base: Option<Digest>,
+    /// The key of its last step.
+    pub(super) key: Option<Digest>,
+    /// Whether the lock has another result of the same steps.
+    pub(super) unlike_lock: bool,
+}
+
+/// The steps of a plan over an image, with their keys and the files they see.
+pub(super) struct Steps {
+    /// The image's manifest.
+    pub(super) base: Digest,
+    /// A key a step.
+    pub(super) keys: Vec<Digest>,
+    files: Vec<Vec<Content>>,
+}
+
+impl Steps {
+    /// Reads the files that steps name.
+    pub(super) fn of(plan: &Plan, base: &Digest) -> Result<Self, Error> {
+        let (mut keys, mut all): (Vec<Digest>, _) = (Vec::new(), Vec::new());
+        for step in &plan.setup.steps {
+            let contents = step.files.iter().map(files::read).collect::<Result<Vec<_>, _>>()?;
+            let known: Vec<_> = contents.iter().map(|content| content.known).collect();
+            keys.push(step.key(keys.last().unwrap_or(base), ids(plan), &known));
+            all.push(contents);
+        }
+        Ok(Self { base: *base, keys, files: all })
+    }
+
+    /// The key of the last step; none when there are no steps.
+    pub(super) fn key(&self) -> Option<Digest> {
+        self.keys.last().copied()
+    }
+}
+
+/// How a set-up's ids are mapped: as the box's, for scripts of packages do other things where there are other users.
+fn ids(plan: &Plan) -> Ids {
+    match (plan.ids, &plan.user) {
+        (Ids::Full, _) => Ids::Full,
+        (_, User::Me | User::Root) => Ids::Single,
+        (ids, _) => ids,
+    }
+}
+
+/// What a set-up is held to, and which results are not good enough.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Wish {
+    /// Results from this step on, counted from 1, are made anew.
+    pub(super) again: Option<usize>,
+}
+
+impl Opening<'_> {
+    /// `base` with the plan's set-up done: by results that are here or in the cache, and by running what is left.
+    pub(super) fn ground(&self, store: &Store, base: Image, wish: Wish) -> Result<Ground, Error> {
+        if self.plan.setup.steps.is_empty() {
+            return Ok(Ground { image: base, base: None, key: None, unlike_lock: false });
+        }
+        let steps = Steps::of(&self.plan, &base.manifest_digest)?;
+        let key = steps.key();
+        let locked = self.locked_layers(&steps)?;
+        let fitting = |at: usize, image: &Image| {
+            let own = own_layers(&base, image);
+            own.is_some_and(|own| {
+                own.len() == at + 1 && locked.as_ref().is_none_or(|locked| locked.starts_with(&own))
+            })
+        };
+        let usable = wish.again.map_or(steps.keys.len(), |again| again.saturating_sub(1));
+        let mut done: Option<(usize, Image)> = None;
+        for at in (0..usable).rev() {
+            if let Some(image) = here(store, &steps.keys[at])?.filter(|image| fitting(at, image)) {
+                done = Some((at, image));
+                break;
+            }
+        }
+        let after = |done: &Option<(usize, Image)>| done.as_ref().map_or(0, |(at, _)| at + 1);
+        if let Some(cache) = self.plan.setup.cache.as_ref().filter(|_| wish.again.is_none()) {
+            for at in (after(&done)..steps.keys.len()).rev() {
+                match self.fetch(store, cache, &steps.keys[at])? {
+                    Some(image) if fitting(at, &image) => {
+                        name(store, &steps.keys[at], &image)?;
+                        done = Some((at, image));
+                        break;
+                    }
+                    Some(_) => self.ui.note(&format!(
+                        "what {cache} has for set-up step {} is not what the lock has, or not over this image; it is not used",
+                        at + 1
+                    )),
+                    None => {}
+                }
+            }
+        }
+        let first = after(&done);
+        let missing = first < steps.keys.len();
+        if let (true, Some(_), true) = (missing, &locked, self.plan.locked) {
+            return Err(SetupError::NotHere { cache: self.plan.setup.cache.clone() }.into());
+        }
+        let mut image = done.map_or_else(|| base.clone(), |(_, image)| image);
+        for at in first..steps.keys.len() {
+            // a result the lock does not have is better than the work done again
+            let kept =
+                here(store, &steps.keys[at])?.filter(|_| wish.again.is_none_or(|again| at + 1 < again));
+            let kept = kept.filter(|kept| own_layers(&image, kept).is_some_and(|own| own.len() == 1));
+            image = match kept {
+                Some(kept) => kept,
+                None => self.step(store, &image, at, &steps)?,
+            };
+        }
+        let unlike_lock = missing && locked.is_some();
+        Ok(Ground { image, base: Some(base.manifest_digest), key, unlike_lock })
+    }
+
+    /// The layers that the lock has for these steps; none where it has nothing.
+    fn locked_layers(&self, steps: &Steps) -> Result<Option<Vec<Digest>>, Error> {
+        let (Some(pin), Some(key)) = (&self.plan.pin, steps.key()) else { return Ok(None) };
+        let found = pin.setups.iter().find(|(locked, _)| *locked == key).map(|(_, layers)| layers.clone());
+        match (found, self.plan.locked) {
+            (None, true) => Err(SetupError::OtherSteps.into()),
+            (found, _) => Ok(found),
+        }
+    }
+}
+
+/// The layers `image` has above those of `base`; none when it does not stand on it.
+pub(super) fn own_layers(base: &Image, image: &Image) -> Option<Vec<Digest>> {
+    let layers = |image: &Image| ImageConfig::parse(&image.config).ok().map(|config| config.diff_ids);
+    let (below, all) = (layers(base)?, layers(image)?);
+    all.strip_prefix(below.as_slice()).map(<[Digest]>::to_vec)
+}
+
+/// The result of this key, when it was given here and is whole.
+pub(super) fn here(store: &Store, key: &Digest) -> Result<Option<Image>, Error> {
+    let name = name_of(key);
+    // one that was pulled by this name is somebody else's
+    if !store.is_own_ref(&name)? {
+        return Ok(None);
+    }
+    let Some(manifest) = store.resolve(&name)? else { return Ok(None) };
+    let image = store.image(&manifest)?;
+    Ok(image.filter(|image| image.layers.iter().all(|layer| store.has_layer(layer))))
+}
+
+/// Lets the key stand for `image`.
+fn name(store: &Store, key: &Digest, image: &Image) -> Result<(), Error> {
+    let hold = store.hold(&mut |_| {})?;
+    Ok(store.set_own_ref(&hold, &name_of(key), &image.manifest_digest)?)
+}
+
+/// What a result is called on this machine.
+pub(super) fn name_of(key: &Digest) -> String {
+    format!("{RESULTS}:{}", key.hex())
+}
+
+/// What the step of this key printed when it last ran; its lock says that it runs.
+fn log_path(dirs: &Dirs, key: &Digest) -> PathBuf {
+    dirs.setups().join(format!("{}.log", key.hex()))
+}
+
+/// The log of the step of this key, for ourselves: who has it does the step.
+fn claim_log(opening: &Opening<'_>, key: &Digest) -> Result<(File, PathBuf), Error> {
+    dirs::ensure_private(&opening.dirs.setups())?;
+    let path = log_path(opening.dirs, key);
+    let failed = |source: io::Error| Error::Box { path: path.clone(), source };
+    let mut told = false;
+    loop {
+        let log = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        match log.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                if !std::mem::replace(&mut told, true) {
+                    opening.ui.note("waiting for another devbox, which does the same set-up step");
+                }
+                log.lock().map_err(failed)?;
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // it may have been removed before we had it
+        let inode = |facts: io::Result<Metadata>| facts.map(|facts| facts.ino()).ok();
+        if inode(log.metadata()) == inode(std::fs::symlink_metadata(&path)) {
+            return Ok((log, path));
+        }
+    }
+}
+
+/// The log of a step, when nobody does the step.
+fn idle(path: &Path) -> Option<File> {
+    File::open(path).ok().filter(|log| log.try_lock().is_ok())
+}
+
+/// Removes the boxes that failed steps left. Those of steps that are being done are left alone.
+pub(super) fn sweep_boxes(dirs: &Dirs, boxes: &Boxes, host: &Host) -> Result<(), Error> {
+    for name in boxes.names()? {
+        // one whose record can't be read is not known to be a step's
+        let Some(key) = boxes.load(&name).ok().flatten().and_then(|record| record.step) else { continue };
+        let path = log_path(dirs, &key);
+        let log = idle(&path);
+        if log.is_none() && path.exists() {
+            continue;
+        }
+        if let Some(lock) = boxes.try_lock(&name)? {
+            boxes.remove_locked(&name, lock, || super::full_maps(host))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the logs of steps whose results are not here.
+pub(super) fn sweep_logs(dirs: &Dirs, store: &Store) {
+    for path in std::fs::read_dir(dirs.setups()).into_iter().flatten().flatten().map(|log| log.path()) {
+        let hex = path.file_stem().and_then(|hex| hex.to_str());
+        let key = hex.and_then(|hex| Digest::from_hex(hex).ok());
+        let unused = key.is_none_or(|key| here(store, &key).is_ok_and(|image| image.is_none()));
+        if let Some(_log) = idle(&path).filter(|_| unused) {
+            // the next one to do the step makes it anew
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
