@@ -97,7 +97,7 @@ impl Dirs {
         self.data.join("store")
     }
 
-    /// Folder with one empty file for each thing a project was allowed.
+    /// Folder with one file for each project file that was allowed something.
     pub fn trusted(&self) -> PathBuf {
         self.data.join("trusted")
     }
@@ -132,12 +132,6 @@ pub fn ensure_private(path: &Path) -> Result<u32, Error> {
             .map_err(|source| Error::Create { path: path.to_owned(), source }),
         Err(source) => Err(Error::Create { path: path.to_owned(), source }),
     }
-}
-
-/// Makes the empty file `path` in a private folder.
-pub fn mark(path: &Path) -> Result<(), Error> {
-    path.parent().map_or(Ok(0), ensure_private)?;
-    fs::write(path, "").map_err(|source| Error::Create { path: path.to_owned(), source })
 }
 
 /// One variable of the caller's environment.

@@ -26,6 +26,7 @@ use crate::push;
 use crate::rootfs;
 use crate::session;
 use crate::store;
+use crate::trusted;
 use crate::ui::{self, Ui};
 use crate::userns;
 
@@ -250,6 +251,28 @@ pub enum Error {
         file: String,
         /// What it asks for.
         reaches: String,
+        /// Whether that is for an untrusted box.
+        untrusted: bool,
+    },
+    /// What was accepted could not be written down, or taken back.
+    #[error(transparent)]
+    Trusted(#[from] trusted::Error),
+    /// An archive's box would read files of the host, nobody said yes, and there is no one to ask.
+    #[error("the box of {} {reaches}", .file.escape_debug())]
+    ArchiveNotAccepted {
+        /// The archive.
+        file: String,
+        /// What it does.
+        reaches: String,
+    },
+    /// There is no project to ask about.
+    #[error("there is no `devbox.toml` in this folder or above it")]
+    NoProjectFile,
+    /// Nothing of a project was accepted.
+    #[error("nothing was accepted for `{}`", .file.escape_debug())]
+    NotTrusted {
+        /// The project's file.
+        file: String,
     },
     /// A project's file asks for more than its folder, and the answer was no.
     #[error("what `{}` asks for was not accepted", .file.escape_debug())]
@@ -470,6 +493,7 @@ impl Error {
             Self::Proxy(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Userns(error) => error.hint(),
+            Self::Trusted(error) => error.hint(),
             Self::LayersGone { name } => Some(format!("`devbox run {name} true` fetches them again")),
             Self::Pull(error) => error.hint(),
             Self::Login(error) => error.hint(),
@@ -514,7 +538,15 @@ impl Error {
                 "give this project's box a name of its own: `name = \"…\"` in its devbox.toml, or `--name`"
                     .into(),
             ),
-            Self::NotAccepted { .. } => Some("run it once from a terminal and accept, or pass --yes".into()),
+            Self::NotAccepted { untrusted, .. } => {
+                let flag = if *untrusted { " --untrusted" } else { "" };
+                Some(format!(
+                    "`devbox trust{flag}` on a terminal shows it and asks; --yes accepts it here, and for good"
+                ))
+            }
+            Self::ArchiveNotAccepted { .. } => Some("run it from a terminal and accept, or pass --yes".into()),
+            Self::NoProjectFile => Some("stand in the project's folder".into()),
+            Self::NotTrusted { .. } => Some("`devbox trust --list` lists what was accepted".into()),
             Self::Declined { .. } => {
                 Some("`devbox plan` shows it all; take out of the file what is too much".into())
             }
@@ -597,9 +629,11 @@ impl Error {
                 Some("what has arrived stays in the registry without a name, for the next try")
             }
             Self::Login(_) | Self::NobodyToAsk(_) => Some("nothing was changed"),
-            Self::Ambiguous { .. } | Self::Box { .. } | Self::NotAccepted { .. } | Self::Declined { .. } => {
-                Some("nothing was changed")
-            }
+            Self::Ambiguous { .. }
+            | Self::Box { .. }
+            | Self::NotAccepted { .. }
+            | Self::ArchiveNotAccepted { .. }
+            | Self::Declined { .. } => Some("nothing was changed"),
             _ => None,
         }
     }

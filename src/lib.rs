@@ -26,6 +26,7 @@ pub mod probe;
 pub mod pull;
 pub mod push;
 pub mod store;
+pub mod trusted;
 
 pub mod rootfs;
 pub mod sandbox;

@@ -26,6 +26,8 @@ pub const VERBS: &[&str] = &[
     "export",
     "import",
     "plan",
+    "trust",
+    "untrust",
     "profiles",
     "pull",
     "images",

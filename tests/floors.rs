@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["session"],
     &["sandbox"],
     &["rootfs"],
-    &["push", "pull", "fetch", "layout", "store", "agent", "gate", "probe"],
+    &["push", "pull", "fetch", "layout", "store", "agent", "gate", "probe", "trusted"],
     &["plan", "profile"],
     &["oci", "idmap", "mount", "userns", "cancel", "audit", "limits", "network"],
     &["sys", "dirs"],

@@ -23,6 +23,7 @@ mod docs;
 mod doctor;
 mod plan;
 mod profile;
+mod trust;
 
 // Images: from a registry, by every road, and what must not come in.
 mod pull;

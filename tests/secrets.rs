@@ -37,7 +37,7 @@ fn a_project_that_wants_them_is_asked_about() {
         "image = \"registry.invalid/never:1\"\nssh-agent = [\"me@laptop\"]\n[secrets]\nnpm = \"~/.npmrc\"\n",
     );
     let plan = test.devbox(["plan"]).output().ok();
-    plan.lists(&["signs with the key me@laptop of your ssh-agent", ".npmrc (ro) at /run/secrets/npm"]);
+    plan.lists(&["signs with the key me@laptop of your ssh-agent", ".npmrc as its secret npm"]);
     test.devbox(["run", "--", "true"]).output().refused(&["me@laptop"]);
 }
 

@@ -10,6 +10,7 @@ use crate::dirs::{self, Dirs};
 use crate::fetch::login;
 use crate::profile::{self, Layer, Selector};
 use crate::store::{RESULTS, Store};
+use crate::trusted::Trusted;
 
 /// Boxes that exist.
 pub(super) fn boxes(current: &OsStr) -> Vec<CompletionCandidate> {
@@ -47,6 +48,13 @@ pub(super) fn steps(current: &OsStr) -> Vec<CompletionCandidate> {
     let Ok(found) = profile::find(&dirs, &Selector::Default, &cwd) else { return Vec::new() };
     let numbers = (1..=found.profile.setup.steps.len()).map(|number| number.to_string());
     matching(current, "set-up step", numbers)
+}
+
+/// Project files that were allowed something.
+pub(super) fn trusted(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Ok(dirs) = Dirs::from_environment() else { return Vec::new() };
+    let records = Trusted::of(&dirs).list().unwrap_or_default();
+    matching(current, "project", records.into_iter().map(|record| record.file))
 }
 
 /// References in the store.

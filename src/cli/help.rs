@@ -250,6 +250,25 @@ Examples:
   devbox plan rust-env --format json
   devbox plan --image debian:12 -v ~/data:/data";
 
+pub(super) const TRUST: &str = "\
+A devbox.toml that wants more than its own folder (other folders, your home, variables, keys, secrets; a network, \
+for an untrusted box) is shown with why that matters, and asked about: by enter and run, and here without opening \
+anything. What was accepted is not asked again as long as the wishes do not grow; a copy of the project elsewhere is \
+asked about anew. Without a terminal nothing is accepted unless --yes says so, which counts for good.
+
+Examples:
+  devbox trust
+  devbox trust --yes     in a script of your own, for a project you know
+  devbox trust --list";
+
+pub(super) const UNTRUST: &str = "\
+The next enter or run asks again. Boxes that run keep what they have until they are stopped.
+
+Examples:
+  devbox untrust
+  devbox untrust ~/src/app
+  devbox untrust --all";
+
 pub(super) const PULL: &str = "\
 Layers are fetched in parallel, checked against their digests and unpacked on the way. Layers already here are \
 not fetched again, and a pull that was cut off goes on where it stopped, layer by layer. Credentials, mirrors and \

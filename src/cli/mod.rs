@@ -19,8 +19,8 @@ pub use args::{
     AfterFlags, ApplyArgs, CloneArgs, CommitArgs, CompletionsArgs, DiffArgs, DiscardArgs, EnterArgs,
     ExportArgs, ImportArgs, InspectArgs, ListArgs, LoadArgs, LockArgs, LoginArgs, LogoutArgs, LogsArgs,
     ManArgs, OutdatedArgs, PlanArgs, PruneArgs, PullArgs, PushArgs, RenameArgs, ResetArgs, RmArgs, RmiArgs,
-    RollbackArgs, RunArgs, SaveArgs, SetupArgs, SnapshotArgs, SnapshotsArgs, StopArgs, TagArgs, UpdateArgs,
-    VerifyArgs, WhyArgs,
+    RollbackArgs, RunArgs, SaveArgs, SetupArgs, SnapshotArgs, SnapshotsArgs, StopArgs, TagArgs, TrustArgs,
+    UntrustArgs, UpdateArgs, VerifyArgs, WhyArgs,
 };
 pub use flags::PlanFlags;
 
@@ -48,7 +48,7 @@ pub struct Everywhere {
     /// Say more about what is done
     #[arg(long, global = true, conflicts_with = "quiet", help_heading = GLOBAL)]
     pub verbose: bool,
-    /// Answer yes to every question
+    /// Answer yes to every question; what a project asks for is accepted for good by it
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub yes: bool,
     /// When to color
@@ -135,6 +135,12 @@ pub enum Verb {
     /// Do the set-up of the project, send its results, or show what its steps printed
     #[command(after_long_help = help::SETUP)]
     Setup(SetupArgs),
+    /// Accept what this folder's project wants beyond its own folder
+    #[command(after_long_help = help::TRUST)]
+    Trust(TrustArgs),
+    /// Take back what a project was allowed
+    #[command(after_long_help = help::UNTRUST)]
+    Untrust(UntrustArgs),
     /// List profiles and where each comes from
     Profiles(ListArgs),
     /// Fetch images

@@ -71,7 +71,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ImportArgs) -> Result<ExitCode, E
         // of the flags it was made with; the profile's word counted
         record.user = None;
     }
-    super::trust::require(ui, dirs, &shown, &reaches(&record))?;
+    super::trust::require_once(ui, &shown, &reaches(&record))?;
     (record.driver, record.driver_because) = super::driver::for_import(dirs)?;
     let packed = about.with_image.then(|| tree.join("image.tar"));
     bring_image(ui, dirs, &store, &mut record, packed.as_deref())?;

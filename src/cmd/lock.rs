@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::opening::Opening;
 use super::reference::Doubt;
 use super::setup::{Steps, Wish, own_layers};
-use super::{Planned, planned, trust};
+use super::{Planned, planned};
 use crate::cli::{Format, LockArgs, OutdatedArgs, PlanFlags};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode, LockError};
@@ -33,12 +33,10 @@ pub(super) struct Locking {
 }
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &LockArgs) -> Result<ExitCode, Error> {
-    let Planned { plan, host, reaches, lock, project_dir } =
+    let Planned { plan, host, wishes, lock, project_dir } =
         planned(ui, dirs, None, PlanFlags::default(), Doubt::Resolve)?;
     let locking = Locking::of(dirs, project_dir, lock, &plan.image)?;
-    if let Some(origin) = plan.profiles.last() {
-        trust::require(ui, dirs, &origin.from, &reaches)?;
-    }
+    wishes.require(ui, dirs)?;
     let mut opening = Opening::new(ui, dirs, plan, host, Ask::Image);
     let new = locking.renew(&mut opening, false)?;
     if args.check {

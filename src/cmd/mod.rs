@@ -64,13 +64,14 @@ use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap};
 use crate::plan::{Host, Ids, Isolation, Plan, User};
 use crate::probe;
-use crate::profile::{self, Lock, Selector};
+use crate::profile::{self, Lock, PROJECT_FILE, Selector};
 use crate::session::Boxes;
 use crate::store::Store;
 use crate::sys::{fd, process};
 use crate::ui::Ui;
 
 use reference::Doubt;
+use trust::Wishes;
 
 /// Carries out one command line and gives the process's exit code.
 pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
@@ -101,6 +102,8 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Lock(args) => lock::run(ui, &dirs()?, &args),
         Verb::Outdated(args) => lock::outdated(ui, &dirs()?, &args),
         Verb::Setup(args) => setup::run(ui, &dirs()?, args),
+        Verb::Trust(args) => trust::run(ui, &dirs()?, &args),
+        Verb::Untrust(args) => trust::take_back(ui, &dirs()?, &args),
         Verb::Profiles(args) => profiles::run(ui, &dirs()?, &args),
         Verb::Pull(args) => pull::run(ui, &dirs()?, &args),
         Verb::Images(args) => images::run(ui, &dirs()?, &args),
@@ -127,7 +130,7 @@ struct Planned {
     /// The host it was made for.
     host: Host,
     /// What the project's own file wants beyond its folder.
-    reaches: Vec<String>,
+    wishes: Wishes,
     /// The project's lock.
     lock: Option<Lock>,
     /// The folder of its file.
@@ -136,10 +139,8 @@ struct Planned {
 
 /// The plan for someone who named `target`, with what needs consent accepted, and the host it was made for.
 fn accepted(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Result<(Plan, Host), Error> {
-    let Planned { plan, host, reaches, .. } = planned(ui, dirs, target, flags, Doubt::Resolve)?;
-    if let Some(origin) = plan.profiles.last() {
-        trust::require(ui, dirs, &origin.from, &reaches)?;
-    }
+    let Planned { plan, host, wishes, .. } = planned(ui, dirs, target, flags, Doubt::Resolve)?;
+    wishes.require(ui, dirs)?;
     Ok((plan, host))
 }
 
@@ -186,8 +187,10 @@ fn planned(
         }
         last.1.clone()
     };
-    let reaches = crate::plan::trust::reaches(&plan, &found, &host, &real)?;
-    Ok(Planned { plan, host, reaches, lock: found.lock, project_dir: found.project_dir })
+    let all = crate::plan::trust::wishes(&plan, &found, &host, &real)?;
+    let file = found.project_dir.as_ref().map(|folder| folder.join(PROJECT_FILE));
+    let wishes = Wishes { file, all, isolation: plan.isolation };
+    Ok(Planned { plan, host, wishes, lock: found.lock, project_dir: found.project_dir })
 }
 
 /// When `name` is a box there is: the profile it was made from, which is read again, and its name among the flags.

@@ -10,6 +10,7 @@ use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::oci::digest::Digest;
 use crate::plan::Plan;
+use crate::plan::trust::Wish;
 use crate::probe::Choice;
 use crate::store::Store;
 use crate::ui::{Table, Tone, Ui};
@@ -19,7 +20,7 @@ struct Shown {
     #[serde(flatten)]
     plan: Plan,
     /// What `enter` and `run` ask about.
-    reaches: Vec<String>,
+    reaches: Vec<Wish>,
     /// What `auto` comes to; none as long as nobody knows.
     uses: Option<Choice>,
     /// What would hold each limit.
@@ -37,7 +38,7 @@ struct ShownStep {
 }
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: PlanArgs) -> Result<ExitCode, Error> {
-    let Planned { plan, reaches, .. } = planned(ui, dirs, args.target.as_deref(), args.plan, Doubt::Refuse)?;
+    let Planned { plan, wishes, .. } = planned(ui, dirs, args.target.as_deref(), args.plan, Doubt::Refuse)?;
     require_its_ids(&plan)?;
     let uses = driver::foreseen(dirs, &plan)?;
     let held = limits::foreseen(&plan.limits);
@@ -45,14 +46,14 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: PlanArgs) -> Result<ExitCode, Erro
     match args.format {
         Format::Json => {
             let held = held.iter().map(limits::Shown::from).collect();
-            ui.json(&Shown { plan, reaches, uses, held, steps })?;
+            ui.json(&Shown { plan, reaches: wishes.all, uses, held, steps })?;
         }
         Format::Table if ui.is_quiet() => ui.line(&plan.name)?,
         Format::Table => {
             let mut table = Table::bare();
             let mut holders = held.iter().map(|held| held.by);
             let mut results = steps.iter();
-            let reaches = reaches.into_iter().map(|wish| ("reaches", wish));
+            let reaches = wishes.all.iter().map(|wish| ("reaches", format!("{wish}: {}", wish.why)));
             for (name, mut text) in plan.describe().into_iter().chain(reaches) {
                 if let Some(Choice { driver, because }) = uses.as_ref().filter(|_| name == "driver") {
                     let because = because.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();

@@ -4,7 +4,7 @@ use super::lock::Locking;
 use super::opening::Opening;
 use super::rebase::{ensure_movable, rebase};
 use super::reference::Doubt;
-use super::{Planned, planned, trust};
+use super::{Planned, planned};
 use crate::cli::{PlanFlags, PullPolicy, UpdateArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
@@ -18,11 +18,9 @@ use crate::ui::Ui;
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Error> {
     let keeps_image = args.image.is_none();
     let flags = PlanFlags { image: args.image, ..PlanFlags::default() };
-    let Planned { plan, host, reaches, lock, project_dir } =
+    let Planned { plan, host, wishes, lock, project_dir } =
         planned(ui, dirs, args.target.as_deref(), flags, Doubt::Resolve)?;
-    if let Some(origin) = plan.profiles.last() {
-        trust::require(ui, dirs, &origin.from, &reaches)?;
-    }
+    wishes.require(ui, dirs)?;
     let name = plan.name.clone();
     let boxes = Boxes::new(dirs);
     let locking = match lock {

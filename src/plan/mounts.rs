@@ -8,7 +8,7 @@ use crate::profile::place::{Place, may_hold_a_mount};
 use crate::profile::{self, BadValue, Profile, Source};
 
 /// Where files of `[secrets]` stand in a box.
-const SECRETS: &str = "/run/secrets";
+pub(super) const SECRETS: &str = "/run/secrets";
 
 /// All mounts: of two with the same target the later counts, and flags come last; outer ones stand before those
 /// inside them, so that none hides another.

@@ -1,25 +1,108 @@
 //! What a project's own file wants of the host beyond its folder: whoever wrote it may be a stranger, so the one
 //! who enters is asked.
 
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
+use super::mounts::SECRETS;
 use super::{
     Error, Flags, Home, Host, Image, Isolation, MountMode, Network, Plan, Variable, mounts, project,
 };
+use crate::oci::digest::Digest;
 use crate::profile::{self, Found};
 
-/// The wishes of the project file `found` that are left in `plan`, each a sentence without control characters;
-/// none when `found` is no project's.
+/// One thing a project's file wants beyond its folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Wish {
+    /// What kind of thing it is.
+    pub kind: Kind,
+    /// What the file does, as a sentence without its subject and without control characters.
+    pub text: String,
+    /// Why that matters, in one clause.
+    pub why: &'static str,
+    /// Of all that makes it this wish, byte by byte: what was accepted is known again by it.
+    pub digest: Digest,
+    /// What it reaches on the host, links followed.
+    #[serde(skip)]
+    pub path: Option<PathBuf>,
+}
+
+/// What can be wished for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The caller's home folder.
+    Home,
+    /// A file or folder outside of the project.
+    Mount,
+    /// An image in files or folders outside of the project.
+    Image,
+    /// A way out of an untrusted box.
+    Network,
+    /// A port of this machine that leads into an untrusted box.
+    Port,
+    /// A key of the caller's ssh-agent.
+    SshAgent,
+    /// A variable of the caller's.
+    Env,
+    /// A file handed in by name.
+    Secret,
+}
+
+impl Kind {
+    /// The word for it in records.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Home => "home",
+            Self::Mount => "mount",
+            Self::Image => "image",
+            Self::Network => "network",
+            Self::Port => "port",
+            Self::SshAgent => "ssh-agent",
+            Self::Env => "env",
+            Self::Secret => "secret",
+        }
+    }
+}
+
+impl Wish {
+    /// A wish of `kind`. `content` is what tells it from others of its kind; none of its parts holds a NUL, for no
+    /// path, variable or key does.
+    fn new(kind: Kind, text: String, why: &'static str, content: &[&[u8]]) -> Self {
+        let parts = [&[kind.word().as_bytes()], content].concat();
+        Self { kind, text, why, digest: Digest::of(&parts.join(&0)), path: None }
+    }
+
+    fn reaching(self, path: PathBuf) -> Self {
+        Self { path: Some(path), ..self }
+    }
+}
+
+/// What it does.
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+const READS: &str = "what runs in the box can read it";
+const WRITES: &str = "what runs in the box can read and change it";
+
+/// The wishes of the project file `found` that are left in `plan`; none when `found` is no project's.
 ///
 /// What the file takes over by `extends` counts, for it chose that; what flags ask for does not, nor do memory and
 /// caches, which hold nothing of the host. `real` follows links, and has no answer where nothing stands: a link in
 /// the project folder may lead anywhere.
-pub fn reaches(
+pub fn wishes(
     plan: &Plan,
     found: &Found,
     host: &Host,
     real: &dyn Fn(&Path) -> Option<PathBuf>,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<Wish>, Error> {
     let Some(folder) = &found.project_dir else { return Ok(Vec::new()) };
     let real = |path: &Path| real(path).unwrap_or_else(|| project::without_dots(path));
     let no_flags = Flags::default();
@@ -41,6 +124,7 @@ pub fn reaches(
     shown.extend(kept.filter_map(|mount| Some((mount.source.as_deref()?, &*mount.target, mount.mode))));
 
     let text = |path: &Path| path.display().to_string().escape_debug().to_string();
+    let bytes = |path: &'_ Path| path.as_os_str().as_bytes().to_owned();
     let mut wishes = Vec::new();
     let image = found.profile.image.as_ref();
     if let Some(path) = plan.image.path()
@@ -48,20 +132,41 @@ pub fn reaches(
             == Some(&plan.image)
         && !own.iter().any(|own| real(path).starts_with(own))
     {
-        let path = text(&real(path));
-        wishes.push(match plan.image {
-            Image::Folder(_) => format!("shows {path} as its root"),
-            _ => format!("takes its image from {path}"),
-        });
+        let path = real(path);
+        let (what, why, form) = match plan.image {
+            Image::Folder(_) => (format!("shows {} as its root", text(&path)), READS, "folder"),
+            _ => {
+                let why = "what is in it runs in the box, and can be read there";
+                (format!("takes its image from {}", text(&path)), why, "files")
+            }
+        };
+        wishes.push(Wish::new(Kind::Image, what, why, &[form.as_bytes(), &bytes(&path)]).reaching(path));
     }
     if plan.home == Home::Host && found.profile.home == Some(Home::Host) {
-        wishes.push("shares your home folder".to_owned());
+        let why =
+            "your keys, settings and files are in it, and what runs in the box can read and change them";
+        let wish = Wish::new(Kind::Home, "shares your home folder".to_owned(), why, &[]);
+        wishes.push(wish.reaching(host.real_home.clone()));
     }
     for (source, target, mode) in shown {
         let source = real(source);
-        if !own.iter().any(|own| source.starts_with(own)) {
-            wishes.push(format!("mounts {} ({mode}) at {}", text(&source), text(target)));
+        if own.iter().any(|own| source.starts_with(own)) {
+            continue;
         }
+        let secret = target.strip_prefix(SECRETS).ok().and_then(Path::to_str);
+        let (from, to) = (bytes(&source), bytes(target));
+        let wish = match secret.filter(|name| found.profile.secrets.contains_key(*name)) {
+            Some(name) => {
+                let what = format!("reads {} as its secret {name}", text(&source));
+                Wish::new(Kind::Secret, what, READS, &[&from, name.as_bytes()])
+            }
+            None => {
+                let what = format!("mounts {} ({mode}) at {}", text(&source), text(target));
+                let why = if mode == MountMode::Rw { WRITES } else { READS };
+                Wish::new(Kind::Mount, what, why, &[mode.to_string().as_bytes(), &from, &to])
+            }
+        };
+        wishes.push(wish.reaching(source));
     }
     // the usual network of one's own boxes is the host's, beyond which there is nothing
     if plan.isolation == Isolation::Untrusted {
@@ -70,37 +175,62 @@ pub fn reaches(
             && plan.allow.is_empty()
             && asked.network == Some(Network::Private)
         {
-            wishes.push("reaches the network".to_owned());
+            let why = "what runs in the box can send away whatever it can read";
+            wishes.push(Wish::new(Kind::Network, "reaches the network".to_owned(), why, &[]));
         }
-        let allowed = plan.allow.iter().filter(|entry| asked.allow.contains(entry));
-        wishes.extend(allowed.map(|entry| format!("reaches {entry} over the network")));
+        let allowed = plan.allow.iter().filter(|entry| asked.allow.contains(entry)).map(ToString::to_string);
+        wishes.extend(allowed.map(|entry| {
+            let why = "what runs in the box can send there whatever it can read";
+            let what = format!("reaches {entry} over the network");
+            Wish::new(Kind::Network, what, why, &[entry.as_bytes()])
+        }));
         let published = plan.ports.iter().filter(|port| asked.ports.contains(port));
-        wishes.extend(published.map(|port| format!("listens on {} of this machine", port.host)));
+        wishes.extend(published.map(|port| {
+            let why = "what runs in the box answers to whoever can reach that";
+            let what = format!("listens on {} of this machine", port.host);
+            Wish::new(Kind::Port, what, why, &[port.host.to_string().as_bytes()])
+        }));
     }
     let keys = plan.ssh_agent.iter().filter(|key| found.profile.ssh_agent.contains(key));
-    wishes.extend(keys.map(|key| format!("signs with the key {} of your ssh-agent", key.escape_debug())));
+    wishes.extend(keys.map(|key| {
+        let what = format!("signs with the key {} of your ssh-agent", key.escape_debug());
+        let why = "what runs in the box can log in and sign as you while it runs";
+        Wish::new(Kind::SshAgent, what, why, &[key.as_bytes()])
+    }));
     let from_host = |name: &&String| found.profile.env.get(*name) == Some(&profile::Variable::FromHost);
     let passed =
         plan.env.iter().filter(|(_, value)| matches!(value, Variable::FromHost(_))).map(|(name, _)| name);
-    wishes.extend(passed.filter(from_host).map(|name| format!("passes {name} from your environment")));
+    wishes.extend(passed.filter(from_host).map(|name| {
+        let why = "what runs in the box can read its value, which may be a token";
+        Wish::new(Kind::Env, format!("passes {name} from your environment"), why, &[name.as_bytes()])
+    }));
     Ok(wishes)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::tests::{host, project};
     use super::*;
     use crate::plan::make;
 
-    /// The wishes of a project at `/home/me/src/app` in which `link` leads to `/home/me/.ssh`.
+    /// The wishes of a `devbox.toml` of this text.
+    pub(crate) fn wishes_of(toml: &str) -> Vec<Wish> {
+        all(&project(toml), &Flags::default())
+    }
+
     fn wishes(found: &Found, flags: &Flags) -> Vec<String> {
+        all(found, flags).into_iter().map(|wish| wish.text).collect()
+    }
+
+    /// The wishes of a project at `/home/me/src/app` in which `link` leads to `/home/me/.ssh`.
+    fn all(found: &Found, flags: &Flags) -> Vec<Wish> {
         let lookup = |name: &str| (name != "UNSET").then(|| "s3cret".to_owned());
         let plan = make(found, flags, &host(), &lookup).unwrap();
         let real = |path: &Path| {
             let below = path.strip_prefix("/home/me/src/app/link").ok();
             below.map(|below| Path::new("/home/me/.ssh").components().chain(below.components()).collect())
         };
-        reaches(&plan, found, &host(), &real).unwrap()
+        super::wishes(&plan, found, &host(), &real).unwrap()
     }
 
     fn mount(source: &str, mode: &str) -> String {

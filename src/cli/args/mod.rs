@@ -15,6 +15,6 @@ pub use images::{
     LoadArgs, LoginArgs, LogoutArgs, PruneArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs, VerifyArgs,
 };
 pub use project::{LockArgs, OutdatedArgs, SetupArgs};
-pub use tool::{CompletionsArgs, ManArgs, PlanArgs};
+pub use tool::{CompletionsArgs, ManArgs, PlanArgs, TrustArgs, UntrustArgs};
 
 pub(super) use boxes::RUN_USAGE;

@@ -21,6 +21,31 @@ pub struct PlanArgs {
     pub format: Format,
 }
 
+/// Arguments of `trust`.
+#[derive(Debug, Args)]
+pub struct TrustArgs {
+    /// List what was accepted, for all projects
+    #[arg(long, conflicts_with = "untrusted")]
+    pub list: bool,
+    /// Ask about what its untrusted box wants: a network, ports
+    #[arg(long)]
+    pub untrusted: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Arguments of `untrust`.
+#[derive(Debug, Args)]
+pub struct UntrustArgs {
+    /// The project's file, or its folder [default: this project's]
+    #[arg(value_name = "FILE|DIR", add = ArgValueCompleter::new(candidates::trusted))]
+    pub file: Option<PathBuf>,
+    /// All projects
+    #[arg(long, conflicts_with = "file")]
+    pub all: bool,
+}
+
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {

@@ -1,0 +1,129 @@
+//! What a project's file wants beyond its folder: shown, accepted once, listed, taken back, and what an organisation
+//! forbids.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::harness::{Pty, Test};
+
+const HOME: &str = "image = \"host\"\nname = \"demo\"\nhome = \"host\"\n";
+
+/// Whether `plan` goes through without a question; nothing is started.
+fn asks(test: &Test, folder: &Path) -> bool {
+    let said = test.devbox(["trust"]).cwd(folder).output();
+    match said.code {
+        0 => false,
+        _ => {
+            said.refused(&["devbox.toml", "--yes"]);
+            true
+        }
+    }
+}
+
+#[test]
+fn wishes_are_shown_with_why_they_matter() {
+    let test = Test::new();
+    test.project_file(HOME);
+    let home = "shares your home folder";
+    test.devbox(["plan"]).output().ok().lists(&[home, "your keys, settings and files are in it"]);
+    let wish = &test.devbox(["plan", "--format", "json"]).output().ok().json()["reaches"][0];
+    assert_eq!((&wish["kind"], &wish["text"]), (&"home".into(), &home.into()));
+    assert!(wish["why"].is_string() && wish["digest"].as_str().unwrap().starts_with("sha256:"), "{wish}");
+    test.devbox(["run", "--", "true"]).output().refused(&[home, "your keys", "devbox trust"]);
+    test.devbox(["trust"]).output().refused(&[home, "your keys", "devbox trust", "nothing was changed"]);
+    assert!(!test.path("data/devbox/trusted").exists());
+    test.project_file("image = \"host\"\n");
+    test.devbox(["trust"]).output().ok().prints("").says(&["wants nothing beyond"]);
+    test.devbox(["trust"]).cwd(test.home()).output().refused(&["no `devbox.toml`"]);
+}
+
+#[test]
+fn what_is_accepted_is_listed_and_can_be_taken_back() {
+    let test = Test::new();
+    test.project_file(HOME);
+    let file = test.project().join("devbox.toml").display().to_string();
+    test.devbox(["trust", "--list"]).output().ok();
+    test.devbox(["untrust"]).output().refused(&[&file, "nothing was accepted"]);
+
+    let mut asked = Pty::spawn(&test.devbox(["trust"]));
+    asked.screen.expect("your keys");
+    asked.line("y", "shares your home folder");
+    assert_eq!(asked.wait().code(), Some(0));
+    assert!(!asks(&test, &test.project()));
+
+    test.devbox(["trust", "--list"]).output().ok().lists(&[&file, "shares your home folder", "ago"]);
+    test.devbox(["-q", "trust", "--list"]).output().ok().prints(&file);
+    let list = test.devbox(["trust", "--list", "--format", "json"]).output().ok().json();
+    assert_eq!((&list[0]["file"], &list[0]["accepted"][0]["kind"]), (&file.clone().into(), &"home".into()));
+
+    // from a folder below, and even when the file is broken or gone
+    let below = test.project().join("src");
+    fs::create_dir(&below).unwrap();
+    test.project_file("not TOML");
+    test.devbox(["untrust"]).cwd(&below).output().ok().prints(&file);
+    test.project_file(HOME);
+    assert!(asks(&test, &test.project()));
+    test.devbox(["--yes", "trust"]).output().ok();
+    fs::remove_file(&file).unwrap();
+    test.devbox(["untrust", "work"]).cwd(test.home()).output().ok().prints(&file);
+    test.project_file(HOME);
+    test.devbox(["--yes", "trust"]).output().ok();
+    test.devbox(["untrust", "--all"]).output().ok().prints(&file);
+    assert!(asks(&test, &test.project()));
+}
+
+#[test]
+fn it_is_asked_again_only_when_the_wishes_grow() {
+    let test = Test::new();
+    let with_mounts = |names: &[&str]| {
+        let mount = |name: &&str| {
+            fs::create_dir_all(test.home().join(name)).unwrap();
+            format!("[[mounts]]\nsource = \"~/{name}\"\ntarget = \"/run/{name}\"\nmode = \"ro\"\n")
+        };
+        test.project_file(&format!("image = \"host\"\n{}", names.iter().map(mount).collect::<String>()));
+    };
+    with_mounts(&["a", "b"]);
+    test.devbox(["--yes", "trust"]).output().ok();
+    for (names, asked) in
+        [(&["b", "a"][..], false), (&["a"], false), (&[], false), (&["a", "b"], false), (&["a", "c"], true)]
+    {
+        with_mounts(names);
+        assert_eq!(asks(&test, &test.project()), asked, "{names:?}");
+    }
+    // only what is new is asked about
+    let said = test.devbox(["trust"]).output();
+    assert!(!said.stderr.contains("home/a") && said.stderr.contains("home/c"), "{said}");
+    // what it may do to them counts
+    let text = fs::read_to_string(test.project().join("devbox.toml")).unwrap();
+    test.project_file(&text.replace("ro", "rw").replace("/c\"", "/a\""));
+    assert!(asks(&test, &test.project()));
+}
+
+#[test]
+fn trust_is_not_inherited() {
+    let test = Test::new();
+    test.project_file(HOME);
+    test.devbox(["--yes", "trust"]).output().ok();
+    // the same folder by another way is the same project
+    symlink(test.project(), test.home().join("link")).unwrap();
+    assert!(!asks(&test, &test.home().join("link")));
+    let by_link = ["plan", "--profile", "../link/devbox.toml"];
+    test.devbox(by_link).output().ok();
+    // a copy, a project that was moved, and a file that is a link are others
+    for folder in ["copy", "other"] {
+        fs::create_dir(test.home().join(folder)).unwrap();
+    }
+    fs::write(test.home().join("copy/devbox.toml"), HOME).unwrap();
+    symlink(test.project().join("devbox.toml"), test.home().join("other/devbox.toml")).unwrap();
+    for folder in ["copy", "other"] {
+        assert!(asks(&test, &test.home().join(folder)), "{folder}");
+    }
+    fs::rename(test.project(), test.home().join("moved")).unwrap();
+    fs::create_dir(test.project()).unwrap();
+    assert!(asks(&test, &test.home().join("moved")));
+    // a link that leads elsewhere by now
+    fs::remove_file(test.home().join("link")).unwrap();
+    symlink(test.home().join("copy"), test.home().join("link")).unwrap();
+    assert!(asks(&test, &test.home().join("link")));
+}
