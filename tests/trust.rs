@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::harness::{Pty, Test};
+use crate::harness::{Outcome, Pty, Test};
 
 const HOME: &str = "image = \"host\"\nname = \"demo\"\nhome = \"host\"\n";
 
@@ -126,4 +126,50 @@ fn trust_is_not_inherited() {
     fs::remove_file(test.home().join("link")).unwrap();
     symlink(test.home().join("copy"), test.home().join("link")).unwrap();
     assert!(asks(&test, &test.home().join("link")));
+}
+
+/// `devbox` where `/etc/devbox/policy.toml` says `policy`; nothing of this machine is written to. Whoever calls it is
+/// root there, as nobody else could have put the file in its place.
+fn under_policy(test: &Test, policy: &str, args: &[&str]) -> Outcome {
+    test.write("etc/devbox/policy.toml", policy);
+    let etc = test.path("etc");
+    let script = format!("mount -t overlay -o lowerdir={}:/etc none /etc && exec \"$@\"", etc.display());
+    test.under(["unshare", "-Urm", "sh", "-c", &script, "sh"], args).output()
+}
+
+#[test]
+fn an_organisation_can_forbid() {
+    needs!(boxes);
+    let test = Test::new();
+    test.project_file(HOME);
+    let forbid = "reason = \"keys stay on laptops\"\n[forbid]\nhome = true\n";
+    let said = ["/etc/devbox/policy.toml", "`forbid.home`", "devbox.toml shares", "keys stay on laptops"];
+    for args in [&["plan"][..], &["run", "--", "true"], &["enter"], &["trust"], &["--yes", "trust"]] {
+        under_policy(&test, forbid, args).refused(&said);
+    }
+    assert!(!test.path("data/devbox/trusted").exists(), "it was accepted");
+    // what somebody asks for themselves is another thing, unless everyone is meant
+    let flags = ["plan", "--home", "host", "host"];
+    under_policy(&test, forbid, &flags).ok();
+    let everyone = "[forbid.home]\neveryone = true\n";
+    under_policy(&test, everyone, &flags).refused(&["`forbid.home`", "the box shares your home folder"]);
+
+    let registries = "registries = [\"registry.invalid/team\"]\n";
+    let other = "docker.io/library/debian:12";
+    for args in [&["plan", "--image", other][..], &["pull", other], &["run", "--image", other, "--", "true"]]
+    {
+        under_policy(&test, registries, args).refused(&["registries", other, "registry.invalid/team"]);
+    }
+    under_policy(&test, registries, &["plan", "--image", "registry.invalid/team/a:1"]).ok();
+
+    // a mistake is no permission
+    under_policy(&test, "[forbid]\nhom = true\n", &["plan", "host"]).refused(&[
+        "/etc/devbox/policy.toml:2:1",
+        "`hom`",
+        "`home`",
+    ]);
+    under_policy(&test, "[forbid", &["plan", "host"]).refused(&["/etc/devbox/policy.toml:1"]);
+    let open = ["sh", "-c", "chmod 666 etc/devbox/policy.toml"];
+    test.plain(open).cwd(test.path("")).output().ok();
+    under_policy(&test, "", &["plan", "host"]).refused(&["policy.toml", "written by others"]);
 }

@@ -1,8 +1,8 @@
 //! `devbox enter`: a shell in a box.
 
-use super::accepted;
 use super::opening::Opening;
 use super::setup;
+use super::{Planned, accepted};
 use crate::cli::EnterArgs;
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
@@ -11,7 +11,7 @@ use crate::plan::resolve::Ask;
 use crate::ui::Ui;
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: EnterArgs) -> Result<ExitCode, Error> {
-    let (plan, host) = accepted(ui, dirs, args.target.as_deref(), args.plan)?;
+    let Planned { plan, host, .. } = accepted(ui, dirs, args.target.as_deref(), args.plan)?;
     if args.at_failure {
         return setup::at_failure(&Opening::new(ui, dirs, plan, host, Ask::Shell));
     }

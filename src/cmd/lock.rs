@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::opening::Opening;
 use super::reference::Doubt;
 use super::setup::{Steps, Wish, own_layers};
-use super::{Planned, planned};
+use super::{Planned, accepted, planned};
 use crate::cli::{Format, LockArgs, OutdatedArgs, PlanFlags};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode, LockError};
@@ -18,8 +18,8 @@ use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::plan::resolve::Ask;
 use crate::plan::{Image, Pin};
-use crate::profile::{LOCK_FILE, Lock, LockedImage, LockedPlatform, LockedSetup};
-use crate::pull::{self, Found};
+use crate::profile::{Found, LOCK_FILE, Lock, LockedImage, LockedPlatform, LockedSetup};
+use crate::pull;
 use crate::store::Store;
 use crate::ui::{Table, Tone, Ui};
 
@@ -33,10 +33,8 @@ pub(super) struct Locking {
 }
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &LockArgs) -> Result<ExitCode, Error> {
-    let Planned { plan, host, wishes, lock, project_dir } =
-        planned(ui, dirs, None, PlanFlags::default(), Doubt::Resolve)?;
-    let locking = Locking::of(dirs, project_dir, lock, &plan.image)?;
-    wishes.require(ui, dirs)?;
+    let Planned { plan, host, found, .. } = accepted(ui, dirs, None, PlanFlags::default())?;
+    let locking = Locking::of(dirs, found, &plan.image)?;
     let mut opening = Opening::new(ui, dirs, plan, host, Ask::Image);
     let new = locking.renew(&mut opening, false)?;
     if args.check {
@@ -50,13 +48,8 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &LockArgs) -> Result<ExitCode, Err
 }
 
 impl Locking {
-    pub(super) fn of(
-        dirs: &Dirs,
-        folder: Option<PathBuf>,
-        lock: Option<Lock>,
-        image: &Image,
-    ) -> Result<Self, Error> {
-        let folder = folder.ok_or(LockError::NoProject)?;
+    pub(super) fn of(dirs: &Dirs, found: Found, image: &Image) -> Result<Self, Error> {
+        let folder = found.project_dir.ok_or(LockError::NoProject)?;
         let refuse = |why| Err(Error::from(LockError::Unlockable { image: image.to_string(), why }));
         let Image::Registry(reference) = image else {
             return refuse("it is of this machine, and means nothing on others");
@@ -64,7 +57,7 @@ impl Locking {
         if dirs.store().is_dir() && Store::open(&dirs.store())?.is_own_ref(reference)? {
             return refuse("it was named on this machine, and elsewhere that name may be another image's");
         }
-        Ok(Self { folder, old: lock.unwrap_or_default(), reference: reference.clone() })
+        Ok(Self { folder, old: found.lock.unwrap_or_default(), reference: reference.clone() })
     }
 
     /// The lock as the project wants it now: what is locked stays, unless `anew`; what the project does not name goes.
@@ -112,7 +105,8 @@ impl Locking {
     /// What the registry says the name stands for now.
     fn look(&self, opening: &Opening<'_>) -> Result<LockedImage, Error> {
         let reference: Reference = self.reference.parse()?;
-        let Found { digest, images } = pull::look(opening.dirs, &reference, &|text| opening.ui.note(text))?;
+        let pull::Found { digest, images } =
+            pull::look(opening.dirs, &reference, &|text| opening.ui.note(text))?;
         let platforms = images.into_iter().map(|image| LockedPlatform {
             platform: image.platform,
             manifest: image.manifest,
@@ -176,8 +170,8 @@ struct Compared {
 }
 
 pub(super) fn outdated(ui: &Ui, dirs: &Dirs, args: &OutdatedArgs) -> Result<ExitCode, Error> {
-    let Planned { lock, .. } = planned(ui, dirs, None, PlanFlags::default(), Doubt::Refuse)?;
-    let lock = lock.ok_or(LockError::NoLock)?;
+    let Planned { found, .. } = planned(ui, dirs, None, PlanFlags::default(), Doubt::Refuse)?;
+    let lock = found.lock.ok_or(LockError::NoLock)?;
     let mut compared = Vec::new();
     for image in &lock.images {
         let reference: Reference = image.reference.parse()?;

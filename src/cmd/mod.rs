@@ -62,9 +62,11 @@ use crate::cli::{Cli, PlanFlags, Verb};
 use crate::dirs::{self, Dirs};
 use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap};
-use crate::plan::{Host, Ids, Isolation, Plan, User};
+use crate::plan::policy::Made;
+use crate::plan::{Flags, Host, Ids, Isolation, Plan, User};
 use crate::probe;
-use crate::profile::{self, Lock, PROJECT_FILE, Selector};
+use crate::profile::policy::{POLICY, Policy};
+use crate::profile::{self, Found, PROJECT_FILE, Selector};
 use crate::session::Boxes;
 use crate::store::Store;
 use crate::sys::{fd, process};
@@ -131,17 +133,38 @@ struct Planned {
     host: Host,
     /// What the project's own file wants beyond its folder.
     wishes: Wishes,
-    /// The project's lock.
-    lock: Option<Lock>,
-    /// The folder of its file.
-    project_dir: Option<PathBuf>,
+    /// What it was made from.
+    found: Found,
+    flags: Flags,
+}
+
+impl Planned {
+    /// Refuses what the organisation forbids.
+    fn permitted(&self) -> Result<(), Error> {
+        let Some(policy) = policy()? else { return Ok(()) };
+        let made = Made {
+            plan: &self.plan,
+            found: &self.found,
+            flags: &self.flags,
+            host: &self.host,
+            wishes: &self.wishes.all,
+        };
+        Ok(crate::plan::policy::check(&policy, made, &|path| fd::real_path(path).ok())?)
+    }
+}
+
+/// What the organisation forbids on this machine; none when it says nothing.
+fn policy() -> Result<Option<Policy>, Error> {
+    const SYSTEM: u32 = 0;
+    Ok(Policy::read(Path::new(POLICY), SYSTEM)?)
 }
 
 /// The plan for someone who named `target`, with what needs consent accepted, and the host it was made for.
-fn accepted(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Result<(Plan, Host), Error> {
-    let Planned { plan, host, wishes, .. } = planned(ui, dirs, target, flags, Doubt::Resolve)?;
-    wishes.require(ui, dirs)?;
-    Ok((plan, host))
+fn accepted(ui: &Ui, dirs: &Dirs, target: Option<&str>, flags: PlanFlags) -> Result<Planned, Error> {
+    let planned = planned(ui, dirs, target, flags, Doubt::Resolve)?;
+    planned.permitted()?;
+    planned.wishes.require(ui, dirs)?;
+    Ok(planned)
 }
 
 /// The plan for someone who named `target`.
@@ -188,9 +211,9 @@ fn planned(
         last.1.clone()
     };
     let all = crate::plan::trust::wishes(&plan, &found, &host, &real)?;
-    let file = found.project_dir.as_ref().map(|folder| folder.join(PROJECT_FILE));
+    let file = found.project_dir.as_deref().map(|folder| folder.join(PROJECT_FILE));
     let wishes = Wishes { file, all, isolation: plan.isolation };
-    Ok(Planned { plan, host, wishes, lock: found.lock, project_dir: found.project_dir })
+    Ok(Planned { plan, host, wishes, found, flags })
 }
 
 /// When `name` is a box there is: the profile it was made from, which is read again, and its name among the flags.

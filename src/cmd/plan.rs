@@ -38,7 +38,9 @@ struct ShownStep {
 }
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: PlanArgs) -> Result<ExitCode, Error> {
-    let Planned { plan, wishes, .. } = planned(ui, dirs, args.target.as_deref(), args.plan, Doubt::Refuse)?;
+    let planned = planned(ui, dirs, args.target.as_deref(), args.plan, Doubt::Refuse)?;
+    planned.permitted()?;
+    let Planned { plan, wishes, .. } = planned;
     require_its_ids(&plan)?;
     let uses = driver::foreseen(dirs, &plan)?;
     let held = limits::foreseen(&plan.limits);

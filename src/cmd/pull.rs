@@ -6,6 +6,7 @@ use crate::cli::PullArgs;
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::oci::platform::Platform;
+use crate::plan;
 use crate::pull;
 use crate::rootfs;
 use crate::store::Store;
@@ -19,6 +20,13 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PullArgs) -> Result<ExitCode, Err
     // all of them are looked at before anything is fetched
     let named = |text: &String| naming::read(ui, dirs, text, Doubt::Resolve);
     let names: Vec<Name> = args.references.iter().map(named).collect::<Result<_, _>>()?;
+    if let Some(policy) = super::policy()? {
+        for name in &names {
+            if let Name::Registry(reference) = name {
+                plan::policy::registry(&policy, &reference.to_string())?;
+            }
+        }
+    }
     let store = Store::open(&dirs.store())?;
     for name in &names {
         let text = match name {

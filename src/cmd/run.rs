@@ -1,8 +1,8 @@
 //! `devbox run`: a command in a box.
 
-use super::accepted;
 use super::forks;
 use super::opening::Opening;
+use super::{Planned, accepted};
 use crate::cli::RunArgs;
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
@@ -13,7 +13,7 @@ use crate::ui::Ui;
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: RunArgs) -> Result<ExitCode, Error> {
     let named = args.plan.name.is_some();
-    let (mut plan, host) = accepted(ui, dirs, args.target.as_deref(), args.plan)
+    let Planned { mut plan, host, .. } = accepted(ui, dirs, args.target.as_deref(), args.plan)
         .map_err(|error| perhaps_a_command(error, args.target.as_deref()))?;
     if args.rm && !named {
         // A name of its own: what is thrown away must not be a box someone keeps.

@@ -79,7 +79,9 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &TrustArgs) -> Result<ExitCode, Er
         return list(ui, dirs, args.format);
     }
     let flags = PlanFlags { untrusted: args.untrusted, ..PlanFlags::default() };
-    let Planned { wishes, .. } = planned(ui, dirs, None, flags, Doubt::Refuse)?;
+    let planned = planned(ui, dirs, None, flags, Doubt::Refuse)?;
+    planned.permitted()?;
+    let Planned { wishes, .. } = planned;
     let Some(file) = &wishes.file else { return Err(Error::NoProjectFile) };
     wishes.require(ui, dirs)?;
     let file = file.display().to_string();

@@ -3,8 +3,7 @@
 use super::lock::Locking;
 use super::opening::Opening;
 use super::rebase::{ensure_movable, rebase};
-use super::reference::Doubt;
-use super::{Planned, planned};
+use super::{Planned, accepted};
 use crate::cli::{PlanFlags, PullPolicy, UpdateArgs};
 use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
@@ -18,14 +17,12 @@ use crate::ui::Ui;
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Error> {
     let keeps_image = args.image.is_none();
     let flags = PlanFlags { image: args.image, ..PlanFlags::default() };
-    let Planned { plan, host, wishes, lock, project_dir } =
-        planned(ui, dirs, args.target.as_deref(), flags, Doubt::Resolve)?;
-    wishes.require(ui, dirs)?;
+    let Planned { plan, host, found, .. } = accepted(ui, dirs, args.target.as_deref(), flags)?;
     let name = plan.name.clone();
     let boxes = Boxes::new(dirs);
-    let locking = match lock {
-        Some(lock) if keeps_image => Some(Locking::of(dirs, project_dir, Some(lock), &plan.image)?),
-        _ => None,
+    let locking = match keeps_image && found.lock.is_some() {
+        true => Some(Locking::of(dirs, found, &plan.image)?),
+        false => None,
     };
     if locking.is_none() {
         boxes.require(&name)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::pin::Drift;
+use super::policy::Reason;
 use crate::profile::BadValue;
 
 /// Why no plan can be made.
@@ -39,6 +40,32 @@ pub enum Error {
         why: &'static str,
         /// What to ask for instead.
         instead: &'static str,
+    },
+    /// The organisation forbids what is asked for.
+    #[error("`{file}` forbids by `forbid.{key}` that {what}")]
+    Forbidden {
+        /// Its file.
+        file: String,
+        /// The key in it.
+        key: &'static str,
+        /// Who asks for what.
+        what: String,
+        /// Whether flags may not ask for it either.
+        everyone: bool,
+        /// Why, in its own words.
+        source: Option<Reason>,
+    },
+    /// The organisation does not allow the registry of an image.
+    #[error("`{file}` allows no image of that registry (`registries`): `{}`", .image.escape_debug())]
+    ForbiddenRegistry {
+        /// Its file.
+        file: String,
+        /// The image.
+        image: String,
+        /// What it allows.
+        allowed: Vec<String>,
+        /// Why, in its own words.
+        source: Option<Reason>,
     },
     /// The project folder that was asked for can't be one.
     #[error("`{}` can't be the project folder: {why}", .path.display().to_string().escape_debug())]
@@ -103,6 +130,14 @@ impl Error {
                 "use an image, for example `--image debian:bookworm`, or leave it out".into()
             }
             Self::Untrusted { instead, .. } => format!("{instead}; `--isolation dev` is for code you trust"),
+            Self::Forbidden { everyone: false, .. } => {
+                "take it out of the project's file; what you ask for yourself by flags is not meant".into()
+            }
+            Self::Forbidden { file, .. } => format!("leave it out; whoever keeps {file} can allow it"),
+            Self::ForbiddenRegistry { allowed, .. } if allowed.is_empty() => {
+                "none is allowed; images in files and `host` are none of a registry's".into()
+            }
+            Self::ForbiddenRegistry { allowed, .. } => format!("allowed are `{}`", allowed.join("`, `")),
             Self::Project { .. } => {
                 "name a folder of your own with `--project DIR`, or use `--no-project`".into()
             }

@@ -13,6 +13,7 @@ mod make;
 mod mounts;
 mod network;
 mod pin;
+pub mod policy;
 mod project;
 pub mod resolve;
 pub mod setup;

@@ -75,7 +75,14 @@ impl<'t> Document<'t> {
         }
     }
 
-    fn wrong_type(&self, key: &str, wanted: &str, span: Range<usize>, found: &DeValue<'_>) -> Error {
+    /// `key` is of another type than `wanted`.
+    pub(super) fn wrong_type(
+        &self,
+        key: &str,
+        wanted: &str,
+        span: Range<usize>,
+        found: &DeValue<'_>,
+    ) -> Error {
         let (kind, scalar) = match found {
             DeValue::String(_) => ("a string", false),
             DeValue::Integer(_) => ("an integer", true),

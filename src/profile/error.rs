@@ -46,6 +46,14 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The organisation's policy could be anybody's.
+    #[error("`{}` {why}", .path.display().to_string().escape_debug())]
+    NotTheSystems {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A project file another user put there.
     #[error("`{}` belongs to another user (uid {owner})", .path.display().to_string().escape_debug())]
     NotOurs {
@@ -65,7 +73,14 @@ impl Error {
             Self::NoProfile { near: Some(near), .. } => Some(format!("did you mean `{near}`?")),
             Self::NoProfile { near: None, .. } => Some("`devbox profiles` lists those there are".into()),
             Self::NoFile { .. } | Self::Read { .. } => None,
-            Self::Unfit { .. } => Some("a profile is a TOML file of at most 1 MiB".into()),
+            Self::Unfit { .. } => Some("it has to be a TOML file of at most 1 MiB".into()),
+            Self::NotTheSystems { path, .. } => {
+                let path = path.display().to_string();
+                Some(format!(
+                    "no box is opened until that is mended: as root, `chown root: {0}` and `chmod 644 {0}`",
+                    path.escape_debug()
+                ))
+            }
             Self::NotOurs { path, .. } => Some(format!(
                 "read it, then name it to use it: --profile {}",
                 path.with_file_name(super::PROJECT_FILE).display().to_string().escape_debug()

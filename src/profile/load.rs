@@ -1,7 +1,7 @@
 //! Where profiles are found, and the only reader of their files.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -195,7 +195,8 @@ impl Places {
             if self.crosses_a_boundary(cwd, folder) {
                 break;
             }
-            let Some((text, owner)) = file? else { break };
+            let Some((text, facts)) = file? else { break };
+            let owner = facts.uid();
             if owner != 0 && owner != self.me {
                 return Err(Error::NotOurs { path, owner });
             }
@@ -268,7 +269,8 @@ impl Places {
 /// and root's, unless that file was named.
 fn lock(folder: &Path, cwd: &Path, me: Option<u32>) -> Result<Option<Lock>, Error> {
     let path = folder.join(LOCK_FILE);
-    let Some((text, owner)) = read(&path)? else { return Ok(None) };
+    let Some((text, facts)) = read(&path)? else { return Ok(None) };
+    let owner = facts.uid();
     if me.is_some_and(|me| owner != 0 && owner != me) {
         return Err(Error::NotOurs { path, owner });
     }
@@ -292,8 +294,8 @@ fn without_links(path: &Path) -> PathBuf {
     folder.zip(path.file_name()).map_or_else(|| path.to_owned(), |(folder, name)| folder.join(name))
 }
 
-/// The text and the owner of the file `path`; none when there is no such file.
-fn read(path: &Path) -> Result<Option<(String, u32)>, Error> {
+/// The text of the file `path` and what is known of it; none when there is no such file.
+pub(super) fn read(path: &Path) -> Result<Option<(String, Metadata)>, Error> {
     let failed = |source| Error::Read { path: path.to_owned(), source };
     let unfit = |why| Error::Unfit { path: path.to_owned(), why };
     // without O_NONBLOCK the open of a FIFO would wait for a writer
@@ -315,7 +317,7 @@ fn read(path: &Path) -> Result<Option<(String, u32)>, Error> {
     // it may grow while it is read
     let bytes = fd::read_from(&file, MAX_BYTES as usize).map_err(failed)?;
     let text = String::from_utf8(bytes).map_err(|_| unfit("is not UTF-8 text"))?;
-    Ok(Some((text, facts.uid())))
+    Ok(Some((text, facts)))
 }
 
 /// The first line of a profile, when it is a comment.

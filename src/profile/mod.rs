@@ -20,6 +20,7 @@ mod lock;
 mod merge;
 mod nearest;
 pub mod place;
+pub mod policy;
 mod schema;
 mod setup;
 mod value;

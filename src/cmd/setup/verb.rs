@@ -25,7 +25,7 @@ pub(in crate::cmd) fn run(ui: &Ui, dirs: &Dirs, args: SetupArgs) -> Result<ExitC
         let Planned { plan, .. } = planned(ui, dirs, target, args.plan, Doubt::Refuse)?;
         return log(ui, dirs, &plan, number.into());
     }
-    let (plan, host) = accepted(ui, dirs, target, args.plan)?;
+    let Planned { plan, host, .. } = accepted(ui, dirs, target, args.plan)?;
     let total = plan.setup.steps.len();
     match args.again.map(usize::from) {
         _ if total == 0 => return Err(SetupError::NoSteps.into()),
