@@ -27,6 +27,7 @@ pub const VERBS: &[&str] = &[
     "import",
     "plan",
     "trust",
+    "config",
     "untrust",
     "profiles",
     "pull",

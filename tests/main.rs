@@ -21,6 +21,7 @@ mod cli;
 mod completions;
 mod docs;
 mod doctor;
+mod editors;
 mod plan;
 mod profile;
 mod trust;

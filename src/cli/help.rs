@@ -269,6 +269,19 @@ Examples:
   devbox untrust ~/src/app
   devbox untrust --all";
 
+pub(super) const CONFIG: &str = "\
+`config show` prints the merged profile, which is a profile again: `--origin` says behind each value which file and \
+line it came from, or DEVBOX_DRIVER. What flags and this machine make of it is `devbox plan`'s to say.
+
+`config schema` prints what keys there are and what they mean, for editors that know JSON Schema: with taplo (Even Better \
+TOML), `#:schema ./devbox.schema.json` in the first line of a devbox.toml.
+
+Examples:
+  devbox config show
+  devbox config show rust-env --origin
+  devbox config show --format json
+  devbox config schema > devbox.schema.json";
+
 pub(super) const PULL: &str = "\
 Layers are fetched in parallel, checked against their digests and unpacked on the way. Layers already here are \
 not fetched again, and a pull that was cut off goes on where it stopped, layer by layer. Credentials, mirrors and \

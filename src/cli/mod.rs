@@ -16,11 +16,11 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use crate::ui::Color;
 
 pub use args::{
-    AfterFlags, ApplyArgs, CloneArgs, CommitArgs, CompletionsArgs, DiffArgs, DiscardArgs, EnterArgs,
-    ExportArgs, ImportArgs, InspectArgs, ListArgs, LoadArgs, LockArgs, LoginArgs, LogoutArgs, LogsArgs,
-    ManArgs, OutdatedArgs, PlanArgs, PruneArgs, PullArgs, PushArgs, RenameArgs, ResetArgs, RmArgs, RmiArgs,
-    RollbackArgs, RunArgs, SaveArgs, SetupArgs, SnapshotArgs, SnapshotsArgs, StopArgs, TagArgs, TrustArgs,
-    UntrustArgs, UpdateArgs, VerifyArgs, WhyArgs,
+    AfterFlags, ApplyArgs, CloneArgs, CommitArgs, CompletionsArgs, ConfigArgs, ConfigFormat, ConfigVerb,
+    DiffArgs, DiscardArgs, EnterArgs, ExportArgs, ImportArgs, InspectArgs, ListArgs, LoadArgs, LockArgs,
+    LoginArgs, LogoutArgs, LogsArgs, ManArgs, OutdatedArgs, PlanArgs, PruneArgs, PullArgs, PushArgs,
+    RenameArgs, ResetArgs, RmArgs, RmiArgs, RollbackArgs, RunArgs, SaveArgs, SetupArgs, ShowArgs,
+    SnapshotArgs, SnapshotsArgs, StopArgs, TagArgs, TrustArgs, UntrustArgs, UpdateArgs, VerifyArgs, WhyArgs,
 };
 pub use flags::PlanFlags;
 
@@ -143,6 +143,9 @@ pub enum Verb {
     Untrust(UntrustArgs),
     /// List profiles and where each comes from
     Profiles(ListArgs),
+    /// Show what a profile comes to, and how profiles are written
+    #[command(after_long_help = help::CONFIG)]
+    Config(ConfigArgs),
     /// Fetch images
     #[command(after_long_help = help::PULL)]
     Pull(PullArgs),

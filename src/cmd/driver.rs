@@ -20,7 +20,7 @@ use crate::userns;
 
 use super::opening::Opening;
 
-const VARIABLE: &str = "DEVBOX_DRIVER";
+pub(super) const VARIABLE: &str = "DEVBOX_DRIVER";
 
 /// What copying takes, measured on a small virtual machine with a busy disk; to be right within a factor of two.
 const BYTES_A_SECOND: u64 = 250 << 20;

@@ -4,6 +4,7 @@ mod apply;
 mod clone;
 mod commit;
 mod completions;
+mod config;
 mod contents;
 mod dedupe;
 mod df;
@@ -106,6 +107,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Setup(args) => setup::run(ui, &dirs()?, args),
         Verb::Trust(args) => trust::run(ui, &dirs()?, &args),
         Verb::Untrust(args) => trust::take_back(ui, &dirs()?, &args),
+        Verb::Config(args) => config::run(ui, dirs, args),
         Verb::Profiles(args) => profiles::run(ui, &dirs()?, &args),
         Verb::Pull(args) => pull::run(ui, &dirs()?, &args),
         Verb::Images(args) => images::run(ui, &dirs()?, &args),

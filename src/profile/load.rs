@@ -85,6 +85,15 @@ pub(super) struct Text {
     pub(super) below: Option<Layer>,
 }
 
+/// The profile somebody wants, before what it extends is looked for.
+pub(super) struct Located {
+    pub(super) text: Text,
+    /// Its own name, when it was found by one.
+    pub(super) name: Option<String>,
+    /// Folder of the `devbox.toml` it is.
+    pub(super) project_dir: Option<PathBuf>,
+}
+
 /// The places profiles are found in.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -111,37 +120,52 @@ impl Places {
         Self { personal: nowhere.clone(), system: nowhere.clone(), home: nowhere, me: 0 }
     }
 
+    /// Those below `folder`: `personal`, `system`.
+    #[cfg(test)]
+    pub(super) fn in_folder(folder: &Path) -> Self {
+        let (personal, system, home) = (folder.join("personal"), folder.join("system"), folder.join("home"));
+        Self { personal, system, home, me: nix::unistd::geteuid().as_raw() }
+    }
+
     /// See [`super::find`].
     pub(super) fn find(&self, selector: &Selector, cwd: &Path) -> Result<Found, Error> {
-        match selector {
-            Selector::Nothing => Ok(Found::default()),
-            Selector::Name(name) => self.find_named(name),
+        match self.locate(selector, cwd)? {
+            None => Ok(Found::default()),
+            Some(Located { text, name, project_dir }) => {
+                // a file that was named may be whosever it is, and the lock beside it
+                let me = (*selector == Selector::Default).then_some(self.me);
+                let lock = project_dir.as_deref().map(|folder| lock(folder, cwd, me)).transpose()?.flatten();
+                Ok(Found { name, project_dir, lock, ..merge::merge(self, text)? })
+            }
+        }
+    }
+
+    /// The profile `selector` wants, read; none when it wants none.
+    pub(super) fn locate(&self, selector: &Selector, cwd: &Path) -> Result<Option<Located>, Error> {
+        Ok(Some(match selector {
+            Selector::Nothing => return Ok(None),
+            Selector::Name(name) => self.locate_named(name)?,
             Selector::File(path) => {
                 let path = cwd.join(path);
                 let Some((text, _)) = read(&path)? else { return Err(Error::NoFile { path }) };
                 let path = without_links(&path);
-                let found = merge::merge(self, of_file(text, &path, cwd))?;
+                let text = of_file(text, &path, cwd);
                 // a project's own file stands for its folder by whatever way it was named
-                Ok(if path.file_name().is_some_and(|name| name == PROJECT_FILE) {
-                    let lock = path.parent().map(|folder| lock(folder, cwd, None)).transpose()?.flatten();
-                    Found { project_dir: path.parent().map(Path::to_owned), lock, ..found }
+                if path.file_name().is_some_and(|name| name == PROJECT_FILE) {
+                    Located { text, name: None, project_dir: path.parent().map(Path::to_owned) }
                 } else {
-                    Found { name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()), ..found }
-                })
+                    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+                    Located { text, name, project_dir: None }
+                }
             }
             Selector::Default => match self.project(cwd)? {
                 Some(text) => {
                     let project_dir = text.folder.clone();
-                    let lock = project_dir
-                        .as_deref()
-                        .map(|folder| lock(folder, cwd, Some(self.me)))
-                        .transpose()?
-                        .flatten();
-                    Ok(Found { project_dir, lock, ..merge::merge(self, text)? })
+                    Located { text, name: None, project_dir }
                 }
-                None => self.find_named(DEFAULT),
+                None => self.locate_named(DEFAULT)?,
             },
-        }
+        }))
     }
 
     /// The profile `name`, looked for in `top` and the layers below it.
@@ -173,10 +197,10 @@ impl Places {
         nearest(name, names.keys().map(String::as_str)).map(str::to_owned)
     }
 
-    fn find_named(&self, name: &str) -> Result<Found, Error> {
+    fn locate_named(&self, name: &str) -> Result<Located, Error> {
         let name = grammar::profile_name(name).map_err(Error::Name)?;
         match self.named(&name, Layer::Personal)? {
-            Some(text) => Ok(Found { name: Some(name), ..merge::merge(self, text)? }),
+            Some(text) => Ok(Located { text, name: Some(name), project_dir: None }),
             None => Err(Error::NoProfile { near: self.near(&name), name }),
         }
     }

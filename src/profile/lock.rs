@@ -19,6 +19,7 @@
 //! ```
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use toml::Spanned;
 
@@ -100,15 +101,17 @@ impl Lock {
         })?;
         let mut lock = Self::default();
         for item in array(&document, &mut top, "image")? {
+            let span = item.span();
             let mut table = document.table("image", item)?;
-            let reference = required(&document, table.value("reference", reference)?, "reference")?;
-            let top = required(&document, table.value("digest", digest)?, "digest")?;
+            let reference = required(&document, &span, table.value("reference", reference)?, "reference")?;
+            let top = required(&document, &span, table.value("digest", digest)?, "digest")?;
             let mut platforms = Vec::new();
             for item in array(&document, &mut table, "platform")? {
+                let span = item.span();
                 let mut table = document.table("platform", item)?;
                 platforms.push(LockedPlatform {
-                    platform: required(&document, table.value("platform", platform)?, "platform")?,
-                    manifest: required(&document, table.value("manifest", digest)?, "manifest")?,
+                    platform: required(&document, &span, table.value("platform", platform)?, "platform")?,
+                    manifest: required(&document, &span, table.value("manifest", digest)?, "manifest")?,
                     layers: layers(&mut table)?,
                 });
                 table.finish()?;
@@ -117,10 +120,11 @@ impl Lock {
             lock.images.push(LockedImage { reference, digest: top, platforms });
         }
         for item in array(&document, &mut top, "setup")? {
+            let span = item.span();
             let mut table = document.table("setup", item)?;
             lock.setups.push(LockedSetup {
-                platform: required(&document, table.value("platform", platform)?, "platform")?,
-                key: required(&document, table.value("key", digest)?, "key")?,
+                platform: required(&document, &span, table.value("platform", platform)?, "platform")?,
+                key: required(&document, &span, table.value("key", digest)?, "key")?,
                 layers: layers(&mut table)?,
             });
             table.finish()?;
@@ -181,10 +185,15 @@ fn array<'t>(
     table.take(key).map_or_else(|| Ok(Vec::new()), |item| document.array(key, item))
 }
 
-fn required<T>(document: &Document<'_>, value: Option<T>, key: &str) -> Result<T, Error> {
+fn required<T>(
+    document: &Document<'_>,
+    span: &Range<usize>,
+    value: Option<T>,
+    key: &str,
+) -> Result<T, Error> {
     value.ok_or_else(|| {
         let wrong = BadValue::new(format!("an entry has no {}", quoted(key)));
-        document.mistake(0..0, &wrong.or("remove the file and `devbox lock` anew"))
+        document.mistake(span.clone(), &wrong.or("remove the file and `devbox lock` anew"))
     })
 }
 
@@ -251,7 +260,7 @@ mod tests {
             ("version = 1", "version = 2", "this devbox knows version 1"),
             ("version = 1\n", "", "has no `version`"),
             ("sha256:", "sha257:", "is not a digest"),
-            ("reference = ", "name = ", "unknown key `name`"),
+            ("reference = ", "name = ", "4:1: an entry has no `reference`"),
             ("linux/amd64", "linux", "is not a platform"),
             ("docker.io/library/rust:1", "rust:1", "not an image's name in full"),
             ("\n[[image]]", "\n<<<<<<< HEAD\n[[image]]", "not TOML"),

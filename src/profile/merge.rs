@@ -11,18 +11,23 @@ const MAX_DEPTH: usize = 16;
 
 /// Reads `text` and all it extends, and merges them.
 pub(super) fn merge(places: &Places, text: Text) -> Result<Found, Error> {
-    let mut line = Line { places, chain: Vec::new(), done: Vec::new() };
-    line.add(text)?;
     let mut found = Found::default();
-    for (origin, profile) in line.done {
+    for (text, profile) in layers(places, text)? {
         found.profile = over(found.profile, profile);
-        found.origins.push(origin);
+        found.origins.push(text.origin);
     }
     Ok(found)
 }
 
+/// Reads `text` and all it extends, bases first.
+pub(super) fn layers(places: &Places, text: Text) -> Result<Vec<(Text, Profile)>, Error> {
+    let mut line = Line { places, chain: Vec::new(), done: Vec::new() };
+    line.add(text)?;
+    Ok(line.done)
+}
+
 /// `base` with what `top` says.
-fn over(base: Profile, top: Profile) -> Profile {
+pub(super) fn over(base: Profile, top: Profile) -> Profile {
     let mut env = base.env;
     env.extend(top.env);
     let mut mounts = base.mounts;
@@ -65,7 +70,7 @@ struct Line<'p> {
     /// From the file asked for to the one being read.
     chain: Vec<Origin>,
     /// Each once: a base two profiles share must not undo what the first of them says.
-    done: Vec<(Origin, Profile)>,
+    done: Vec<(Text, Profile)>,
 }
 
 impl Line<'_> {
@@ -100,12 +105,12 @@ impl Line<'_> {
                 let wrong = format!("more than {MAX_DEPTH} profiles extend one another in a row");
                 return refuse(BadValue::new(wrong));
             }
-            if !self.done.iter().any(|(origin, _)| *origin == base.origin) {
+            if !self.done.iter().any(|(text, _)| text.origin == base.origin) {
                 self.add(base)?;
             }
         }
         self.chain.pop();
-        self.done.push((text.origin, written.profile));
+        self.done.push((text, written.profile));
         Ok(())
     }
 }

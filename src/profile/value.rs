@@ -50,6 +50,11 @@ pub enum User {
 /// An enum of plain words: it parses from them and prints as them.
 macro_rules! words {
     ($type:ident, $what:literal: $($word:literal => $variant:ident),+) => {
+        impl $type {
+            /// All words there are.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+        }
+
         impl FromStr for $type {
             type Err = BadValue;
 

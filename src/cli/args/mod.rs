@@ -15,6 +15,9 @@ pub use images::{
     LoadArgs, LoginArgs, LogoutArgs, PruneArgs, PullArgs, PushArgs, RmiArgs, SaveArgs, TagArgs, VerifyArgs,
 };
 pub use project::{LockArgs, OutdatedArgs, SetupArgs};
-pub use tool::{CompletionsArgs, ManArgs, PlanArgs, TrustArgs, UntrustArgs};
+pub use tool::{
+    CompletionsArgs, ConfigArgs, ConfigFormat, ConfigVerb, ManArgs, PlanArgs, ShowArgs, TrustArgs,
+    UntrustArgs,
+};
 
 pub(super) use boxes::RUN_USAGE;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
 
 use crate::cli::{Format, PlanFlags, candidates, completion};
@@ -44,6 +44,50 @@ pub struct UntrustArgs {
     /// All projects
     #[arg(long, conflicts_with = "file")]
     pub all: bool,
+}
+
+/// Arguments of `config`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: ConfigVerb,
+}
+
+/// What `config` does.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Print a profile with all it extends merged in, as TOML
+    Show(ShowArgs),
+    /// Print the JSON Schema of devbox.toml, for editors
+    Schema,
+}
+
+/// Arguments of `config show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Box or profile [default: the project's profile]
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(candidates::boxes_and_profiles))]
+    pub target: Option<String>,
+    /// Use this profile file instead of looking for one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "target")]
+    pub profile: Option<PathBuf>,
+    /// Say of each value where it came from: file and line, or what else had the word
+    #[arg(long)]
+    pub origin: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ConfigFormat,
+}
+
+/// How a profile is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ConfigFormat {
+    /// A profile again.
+    #[default]
+    Toml,
+    /// For programs.
+    Json,
 }
 
 /// Arguments of `completions`.
