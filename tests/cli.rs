@@ -44,6 +44,7 @@ pub const VERBS: &[&str] = &[
     "dedupe",
     "verify",
     "doctor",
+    "hook",
     "completions",
 ];
 

@@ -53,6 +53,7 @@ mod packages;
 mod project;
 mod secrets;
 mod session;
+mod shell;
 mod sudo;
 mod syscalls;
 mod tty;

@@ -399,6 +399,16 @@ pub(super) const DOCTOR: &str = "\
 Each check passes, warns (a feature is missing) or fails (boxes cannot start), with its cause and the command \
 that mends it. Ends with 125 when one fails.";
 
+pub(super) const HOOK: &str = "\
+With this in its start file a shell enters a project's box when it goes into a folder with a devbox.toml (or below), and \
+goes on outside when the box's shell leaves that folder. Entering a box by hand once allows it; nothing is asked, \
+fetched or made on the way, and where something would have to be, one line says so. `exit` leaves the box and stays in the \
+folder.
+
+  ~/.bashrc                   command -v devbox >/dev/null && eval \"$(devbox hook bash)\"
+  ~/.zshrc                    (( $+commands[devbox] )) && eval \"$(devbox hook zsh)\"
+  ~/.config/fish/config.fish  command -q devbox; and devbox hook fish | source";
+
 pub(super) const COMPLETIONS: &str = "\
 The script asks devbox for candidates, so it knows your boxes, profiles and images.
 

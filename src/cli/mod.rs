@@ -17,11 +17,12 @@ use crate::ui::Color;
 
 pub use args::{
     AfterFlags, ApplyArgs, CloneArgs, CommitArgs, CompletionsArgs, ConfigArgs, ConfigFormat, ConfigVerb,
-    DiffArgs, DiscardArgs, EnterArgs, ExportArgs, ImportArgs, InspectArgs, ListArgs, LoadArgs, LockArgs,
-    LoginArgs, LogoutArgs, LogsArgs, ManArgs, OutdatedArgs, PlanArgs, PruneArgs, PullArgs, PushArgs,
-    RenameArgs, ResetArgs, RmArgs, RmiArgs, RollbackArgs, RunArgs, SaveArgs, SetupArgs, ShowArgs,
+    DiffArgs, DiscardArgs, EnterArgs, ExportArgs, HookArgs, ImportArgs, InspectArgs, ListArgs, LoadArgs,
+    LockArgs, LoginArgs, LogoutArgs, LogsArgs, ManArgs, OutdatedArgs, PlanArgs, PruneArgs, PullArgs,
+    PushArgs, RenameArgs, ResetArgs, RmArgs, RmiArgs, RollbackArgs, RunArgs, SaveArgs, SetupArgs, ShowArgs,
     SnapshotArgs, SnapshotsArgs, StopArgs, TagArgs, TrustArgs, UntrustArgs, UpdateArgs, VerifyArgs, WhyArgs,
 };
+pub use completion::Shell;
 pub use flags::PlanFlags;
 
 use args::RUN_USAGE;
@@ -187,6 +188,9 @@ pub enum Verb {
     /// Check whether this machine can run boxes, and say how to mend what is missing
     #[command(after_long_help = help::DOCTOR)]
     Doctor(ListArgs),
+    /// Print what makes a shell enter a project's box with its folder
+    #[command(after_long_help = help::HOOK)]
+    Hook(HookArgs),
     /// Print a completion script for a shell
     #[command(after_long_help = help::COMPLETIONS)]
     Completions(CompletionsArgs),

@@ -16,6 +16,7 @@ mod enter;
 mod export;
 mod forks;
 mod here;
+mod hook;
 mod ids;
 mod images;
 mod import;
@@ -123,6 +124,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Dedupe(args) => dedupe::run(ui, &dirs()?, &args),
         Verb::Verify(args) => verify::run(ui, &dirs()?, &args),
         Verb::Doctor(args) => doctor::run(ui, &dirs()?, &args),
+        Verb::Hook(args) => hook::run(ui, &dirs()?, &args),
         Verb::Completions(args) => completions::run(ui, &args),
         Verb::Man(args) => man::run(ui, &args),
     }

@@ -4,7 +4,7 @@
 use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::limits::{self, Settled};
@@ -16,7 +16,7 @@ use crate::error::{Error, ExitCode};
 use crate::gate::{Proxies, Rules};
 use crate::idmap::{self, IdMap, IdMaps};
 use crate::plan::resolve::{Accounts, Ask, ImageDefaults, Program, Resolved, resolve};
-use crate::plan::{self, Host, Ids, Image, Isolation, Plan, User};
+use crate::plan::{self, Home, Host, Ids, Image, Isolation, Plan, User};
 use crate::probe;
 use crate::rootfs::lookup::Merged;
 use crate::rootfs::{self, Caller, Wanted};
@@ -45,6 +45,8 @@ pub(super) struct Opening<'a> {
     pub(super) fork_of: Option<String>,
     /// The box becomes a layer: nothing of the caller may be in it.
     pub(super) bare: bool,
+    /// Who entered is a shell's hook.
+    pub(super) hook: Option<Hook>,
 }
 
 impl<'a> Opening<'a> {
@@ -61,8 +63,17 @@ impl<'a> Opening<'a> {
             after: AfterFlags::default(),
             fork_of: None,
             bare: false,
+            hook: None,
         }
     }
+}
+
+/// A shell outside that enters the boxes of projects on its way (`devbox hook`).
+pub(super) struct Hook {
+    /// Its pid.
+    pub(super) shell: u32,
+    /// The folder of the project's file.
+    pub(super) project: PathBuf,
 }
 
 impl Opening<'_> {
@@ -405,12 +416,42 @@ impl Opening<'_> {
                 Identity::Me
             }
         };
+        if let Program::Shell(_) = resolved.program {
+            self.add_shell_variables(resolved, &identity, &mut environment)?;
+        }
         let mut folders = vec![c_string(&resolved.cwd)?];
         // A running box may not have the folder the caller stands in; one that was asked for must be there.
         if self.plan.workdir.is_none() {
             folders.extend([c_string(&resolved.account.home)?, CString::from(c"/")]);
         }
         Ok(Open { programs, arguments, environment, folders, identity, ..Open::default() })
+    }
+
+    /// What our start files for shells go by (`rootfs::shell`).
+    fn add_shell_variables(
+        &self,
+        resolved: &Resolved,
+        identity: &Identity,
+        environment: &mut Vec<CString>,
+    ) -> Result<(), Error> {
+        if matches!(identity, Identity::Mapped { uid: 1.., .. }) {
+            // the box's own folder is closed to its other users
+            return Ok(());
+        }
+        // A home that is not the box's own keeps no history of the box, or mixes it with the host's.
+        if self.plan.home != Home::Private && resolved.account.home == self.host.home {
+            environment.push(c_string(format!("DEVBOX_HISTORY={}", rootfs::STATE))?);
+        }
+        // those that the shim replaces for the shell's start
+        for (name, kept) in [("ZDOTDIR", "DEVBOX_ZDOTDIR"), ("XDG_DATA_HOME", "DEVBOX_XDG_DATA_HOME")] {
+            if let Some(value) = resolved.env.get(name) {
+                environment.push(c_string(format!("{kept}={value}"))?);
+            }
+        }
+        if let Some(hook) = &self.hook {
+            environment.push(c_string(format!("DEVBOX_HOOK={}:{}", hook.shell, hook.project.display()))?);
+        }
+        Ok(())
     }
 
     /// Says what an untrusted box was refused since `began`.

@@ -31,7 +31,7 @@ pub struct Host {
 }
 
 /// Variables every session gets from the host, for they describe its terminal and its reader, not the machine.
-pub const VARIABLES: [&str; 19] = [
+pub const VARIABLES: [&str; 20] = [
     "TERM",
     "COLORTERM",
     "TZ",
@@ -51,4 +51,5 @@ pub const VARIABLES: [&str; 19] = [
     "LC_TELEPHONE",
     "LC_TIME",
     "NO_COLOR",
+    "DEVBOX_PROMPT",
 ];

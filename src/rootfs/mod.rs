@@ -12,6 +12,7 @@ pub mod lookup;
 mod masks;
 mod mounts;
 pub mod project;
+mod shell;
 
 use std::ffi::{CString, NulError};
 use std::io;
@@ -24,6 +25,7 @@ use crate::plan::{Image, Isolation, Plan};
 use crate::userns;
 
 pub use driver::MOST_LAYERS;
+pub use shell::{STATE, STATE_FOLDER};
 
 /// Folder of `sudo`, `su` and `doas` in a box with one id; belongs first into PATH.
 pub const SHIMS: &str = "/run/devbox/bin";
@@ -203,6 +205,7 @@ pub fn prepare(wanted: &Wanted<'_>) -> Result<Layout, Error> {
         Image::Host => host::lay_out(wanted)?,
         Image::Registry(_) | Image::Files(_) | Image::Folder(_) => image::lay_out(wanted)?,
     };
+    shell::add(&mut layout.ops);
     mounts::add(wanted, &mut layout)?;
     // Last: nothing may be written through a path of the image once its magic links are there.
     layout.ops.push(Op::Proc);

@@ -10,7 +10,7 @@ use crate::mount::{Op, Overlay, c_path};
 use crate::plan::{Home, Isolation, Mount, MountMode};
 
 use super::project::{first_seen, is_copied};
-use super::{Error, Layout, SSH_AGENT, Wanted, bind, tmpfs};
+use super::{Error, Layout, SSH_AGENT, STATE, STATE_FOLDER, Wanted, bind, tmpfs};
 
 pub(super) fn add(wanted: &Wanted<'_>, layout: &mut Layout) -> Result<(), Error> {
     let home = &wanted.caller.home;
@@ -19,6 +19,12 @@ pub(super) fn add(wanted: &Wanted<'_>, layout: &mut Layout) -> Result<(), Error>
         Home::Host => bind(home, home, false)?,
         Home::None => tmpfs(home, "mode=700")?,
     });
+    let state = wanted.folder.join(STATE_FOLDER);
+    match DirBuilder::new().mode(0o700).create(&state) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(|source| Error::File { what: "make", path: state.clone(), source })?,
+    }
+    layout.ops.push(bind(&state, Path::new(STATE), false)?);
     if let Some(project) = &wanted.plan.project {
         present(project)?;
         layout.ops.push(match wanted.plan.isolation {

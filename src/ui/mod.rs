@@ -104,6 +104,11 @@ impl Ui {
         }
     }
 
+    /// The same, but nothing is asked and nobody says yes to everything.
+    pub fn without_questions(self) -> Self {
+        Self { yes: false, in_terminal: false, ..self }
+    }
+
     /// True when only data is wanted.
     pub fn is_quiet(&self) -> bool {
         self.quiet

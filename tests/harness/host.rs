@@ -147,6 +147,11 @@ pub fn way_out() -> Probe {
     tun.map(drop).map_err(|error| format!("/dev/net/tun can't be opened ({error})"))
 }
 
+/// A shell that is called as its package.
+pub fn shell(name: &str) -> Probe {
+    program(name, name)
+}
+
 pub fn bash() -> Probe {
     program("bash", "bash")
 }

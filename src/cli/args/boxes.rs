@@ -28,6 +28,9 @@ pub struct EnterArgs {
     /// Open a shell in what the failed step of a set-up left, as root; what is done there is not kept
     #[arg(long)]
     pub at_failure: bool,
+    /// Enter for the hook of the shell with this pid, which asks, fetches and makes nothing
+    #[arg(long, value_name = "PID", hide = true, conflicts_with_all = ["target", "pull"])]
+    pub hook: Option<u32>,
     /// Changes to the profile.
     #[command(flatten)]
     pub plan: PlanFlags,

@@ -16,7 +16,7 @@ pub use images::{
 };
 pub use project::{LockArgs, OutdatedArgs, SetupArgs};
 pub use tool::{
-    CompletionsArgs, ConfigArgs, ConfigFormat, ConfigVerb, ManArgs, PlanArgs, ShowArgs, TrustArgs,
+    CompletionsArgs, ConfigArgs, ConfigFormat, ConfigVerb, HookArgs, ManArgs, PlanArgs, ShowArgs, TrustArgs,
     UntrustArgs,
 };
 

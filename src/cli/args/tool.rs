@@ -90,6 +90,17 @@ pub enum ConfigFormat {
     Json,
 }
 
+/// Arguments of `hook`.
+#[derive(Debug, Args)]
+pub struct HookArgs {
+    /// The shell
+    #[arg(value_enum, required_unless_present = "left")]
+    pub shell: Option<completion::Shell>,
+    /// Print where the box that the shell with this pid entered was left to, once
+    #[arg(long, value_name = "PID", hide = true, conflicts_with = "shell")]
+    pub left: Option<u32>,
+}
+
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {

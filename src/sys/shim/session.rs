@@ -77,15 +77,42 @@ fn list(arguments: &Arguments, at: usize) -> Range<usize> {
     at + 1..at + 1 + count
 }
 
+/// Start files of ours for shells, which the box has unless it was started by a devbox that knew none (`rootfs::shell`).
+const BASH: &CStr = c"/run/devbox/shell/bashrc";
+const FISH: &CStr = c"source /run/devbox/shell/config.fish";
+const ZSH: &CStr = c"ZDOTDIR=/run/devbox/shell";
+
 /// Returns only on failure.
 fn become_shell(file: &CStr, arguments: &Arguments) -> i32 {
-    let mut shell = Text::<4200>::new();
+    let (mut shell, mut data) = (Text::<4200>::new(), Text::<300>::new());
     let Some(shell) = shell.add(b"SHELL=").add(file.to_bytes()).c_str() else { return EINVAL };
-    let name = file.to_bytes().iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-    let argv = [file.to_bytes_with_nul()[name..].as_ptr().cast(), core::ptr::null()];
+    let at = file.to_bytes().iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let name = file.to_bytes_with_nul()[at..].as_ptr().cast();
+    let mut argv = [name, core::ptr::null(), core::ptr::null(), core::ptr::null()];
+    let mut own = None;
+    if kernel::exists(BASH) {
+        match &file.to_bytes()[at..] {
+            b"bash" => argv[1..3].copy_from_slice(&[c"--rcfile".as_ptr(), BASH.as_ptr()]),
+            b"fish" => {
+                argv[1..3].copy_from_slice(&[c"--init-command".as_ptr(), FISH.as_ptr()]);
+                // the file takes it back
+                let kept = arguments.variable(b"DEVBOX_HISTORY");
+                own = kept.and_then(|folder| data.add(b"XDG_DATA_HOME=").add(folder.to_bytes()).c_str());
+            }
+            b"zsh" => own = Some(ZSH),
+            _ => {}
+        }
+    }
     let mut envp = Pointers::new();
-    envp.extend(arguments.environment(), |_| true);
+    let name_of = |entry: &[u8]| entry.iter().position(|byte| *byte == b'=').unwrap_or(entry.len());
+    let is_own = |entry: &[u8]| {
+        own.is_some_and(|own| own.to_bytes()[..name_of(own.to_bytes())] == entry[..name_of(entry)])
+    };
+    envp.extend(arguments.environment(), |entry| !is_own(entry));
     envp.push(shell.as_ptr());
+    if let Some(own) = own {
+        envp.push(own.as_ptr());
+    }
     kernel::execve(file.as_ptr(), argv.as_ptr(), envp.as_ptr())
 }
 
