@@ -470,6 +470,23 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// No shell was named, and the caller's own is none of ours.
+    #[error("SHELL names no shell there is a completion script for")]
+    WhichShell,
+    /// A completion script can't be written.
+    #[error("cannot write {}", .path.display())]
+    Script {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something else stands where a completion script would go.
+    #[error("{} is there, and is not devbox's", .path.display())]
+    NotOurScript {
+        /// The file.
+        path: PathBuf,
+    },
     /// A man page can't be written.
     #[error("cannot write {}", .path.display())]
     ManPage {
@@ -608,7 +625,10 @@ impl Error {
             Self::PerhapsNotApplied { name, .. } => {
                 Some(format!("`devbox rm -f {name}` removes the box with it, whatever it is"))
             }
+            Self::WhichShell => Some("`devbox completions --install bash`, or `zsh`, or `fish`".into()),
+            Self::NotOurScript { .. } => Some("look at it; `--force` writes over it".into()),
             Self::Archive { .. }
+            | Self::Script { .. }
             | Self::NotAPair { .. }
             | Self::BadEpoch(_)
             | Self::Output(_)

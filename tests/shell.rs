@@ -59,7 +59,7 @@ fn the_prompt_names_the_box() {
         pty.send("true\n");
         pty.screen.expect("[demo] mine> ");
         leave(pty);
-        let mut pty = Pty::spawn(&test.devbox(["enter"]).env("DEVBOX_PROMPT", "off"));
+        let pty = Pty::spawn(&test.devbox(["enter"]).env("DEVBOX_PROMPT", "off"));
         assert!(!pty.screen.expect("mine> ").contains("[demo]"), "{shell}");
         leave(pty);
         // a command is none of this

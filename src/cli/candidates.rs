@@ -6,6 +6,7 @@ use std::fs;
 
 use clap_complete::engine::CompletionCandidate;
 
+use super::completion;
 use crate::dirs::{self, Dirs};
 use crate::fetch::login;
 use crate::profile::{self, Layer, Selector};
@@ -20,12 +21,17 @@ pub(super) fn boxes(current: &OsStr) -> Vec<CompletionCandidate> {
     matching(current, "box", names.filter(|name| !name.starts_with('.')))
 }
 
-/// Snapshots of all boxes: which box is meant is not known here.
+/// Snapshots of the box that stands on the line already, else of all boxes.
 pub(super) fn snapshots(current: &OsStr) -> Vec<CompletionCandidate> {
     let Ok(dirs) = Dirs::from_environment() else { return Vec::new() };
-    let boxes = fs::read_dir(dirs.boxes()).into_iter().flatten().flatten();
-    let entries =
-        boxes.flat_map(|entry| fs::read_dir(entry.path().join("snapshots")).into_iter().flatten().flatten());
+    let root = dirs.boxes();
+    let mut boxes: Vec<_> =
+        fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+    if let Some(named) = completion::words().iter().skip(2).find(|word| boxes.contains(word)) {
+        boxes = vec![named.clone()];
+    }
+    let of = |name| fs::read_dir(root.join(name).join("snapshots")).into_iter().flatten().flatten();
+    let entries = boxes.into_iter().flat_map(of);
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     matching(current, "snapshot", names.filter(|name| !name.starts_with('.')))
 }

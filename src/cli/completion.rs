@@ -4,6 +4,7 @@
 //! `candidate<TAB>help` a line. All that can be completed is known from the definitions in this module.
 
 use std::ffi::{OsStr, OsString};
+use std::sync::OnceLock;
 
 use clap::{CommandFactory as _, ValueEnum};
 use clap_complete::engine;
@@ -38,8 +39,17 @@ impl Shell {
 /// The candidates a script asks for, or none when this is a run like any other. `argv` is the program's own.
 pub fn answer(argv: &[OsString]) -> Option<String> {
     let index = dirs::variable(ASKED)?.to_str()?.parse().ok()?;
-    Some(candidates(argv.get(1..).unwrap_or_default(), index))
+    let words = argv.get(1..).unwrap_or_default();
+    let _ = WORDS.set(words.get(..index).unwrap_or(words).to_vec());
+    Some(candidates(words, index))
 }
+
+/// The line being completed, without the word at the cursor; empty in any other run.
+pub(super) fn words() -> &'static [OsString] {
+    WORDS.get().map_or(&[], Vec::as_slice)
+}
+
+static WORDS: OnceLock<Vec<OsString>> = OnceLock::new();
 
 /// One line a candidate for the word at `index` of `words`, the program's name being the first.
 fn candidates(words: &[OsString], index: usize) -> String {

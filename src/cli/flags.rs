@@ -144,7 +144,7 @@ pub struct PlanFlags {
     pub strict_limits: bool,
 
     /// Be this user in the box: me, root, image (its User), a name or UID[:GID]
-    #[arg(long, value_name = "USER", help_heading = WHO)]
+    #[arg(long, value_name = "USER", add = words(["me", "root", "image"]), help_heading = WHO)]
     pub user: Option<User>,
     /// Be root in the box; the same as --user root
     #[arg(long, conflicts_with = "user", help_heading = WHO)]

@@ -410,8 +410,13 @@ folder.
   ~/.config/fish/config.fish  command -q devbox; and devbox hook fish | source";
 
 pub(super) const COMPLETIONS: &str = "\
-The script asks devbox for candidates, so it knows your boxes, profiles and images.
+The script asks devbox for candidates, so it knows your boxes, profiles, images and snapshots.
 
-  devbox completions bash > ~/.local/share/bash-completion/completions/devbox
-  devbox completions zsh > ~/.zfunc/_devbox   (a folder in $fpath)
-  devbox completions fish > ~/.config/fish/completions/devbox.fish";
+With --install it goes where the shell looks for scripts of yours: bash-completion/completions below XDG_DATA_HOME, a folder of \
+zsh's fpath, or fish/completions below XDG_CONFIG_HOME. Start files are left alone; when one needs a line, that is said. A file \
+that is not devbox's is kept unless --force.
+
+Examples:
+  devbox completions --install
+  devbox completions --install zsh
+  devbox completions bash > /usr/share/bash-completion/completions/devbox";

@@ -191,7 +191,7 @@ pub enum Verb {
     /// Print what makes a shell enter a project's box with its folder
     #[command(after_long_help = help::HOOK)]
     Hook(HookArgs),
-    /// Print a completion script for a shell
+    /// Print a completion script for a shell, or install it
     #[command(after_long_help = help::COMPLETIONS)]
     Completions(CompletionsArgs),
     /// Write the man pages

@@ -104,9 +104,15 @@ pub struct HookArgs {
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
-    /// The shell
-    #[arg(value_enum)]
-    pub shell: completion::Shell,
+    /// The shell; with --install yours, when none is given
+    #[arg(value_enum, required_unless_present = "install")]
+    pub shell: Option<completion::Shell>,
+    /// Write the script where the shell looks for it, and print the path
+    #[arg(long)]
+    pub install: bool,
+    /// Write it over a file that is not devbox's
+    #[arg(short, long, requires = "install")]
+    pub force: bool,
 }
 
 /// Arguments of `man`.
