@@ -481,11 +481,27 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A profile to begin with can't be written.
+    #[error("cannot write a devbox.toml: {}", .path.display())]
+    Init {
+        /// The folder or the file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Something else stands where a completion script would go.
     #[error("{} is there, and is not devbox's", .path.display())]
     NotOurScript {
         /// The file.
         path: PathBuf,
+    },
+    /// There is a profile where one was to be written.
+    #[error("{} is there already: {what}", .path.display())]
+    ThereAlready {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
     },
     /// A man page can't be written.
     #[error("cannot write {}", .path.display())]
@@ -627,7 +643,11 @@ impl Error {
             }
             Self::WhichShell => Some("`devbox completions --install bash`, or `zsh`, or `fish`".into()),
             Self::NotOurScript { .. } => Some("look at it; `--force` writes over it".into()),
-            Self::Archive { .. }
+            Self::ThereAlready { .. } => Some(
+                "`devbox plan` shows what comes of it; `devbox init --print` prints what would be written".into(),
+            ),
+            Self::Init { .. }
+            | Self::Archive { .. }
             | Self::Script { .. }
             | Self::NotAPair { .. }
             | Self::BadEpoch(_)
@@ -649,7 +669,8 @@ impl Error {
                 Some("what has arrived stays in the registry without a name, for the next try")
             }
             Self::Login(_) | Self::NobodyToAsk(_) => Some("nothing was changed"),
-            Self::Ambiguous { .. }
+            Self::ThereAlready { .. }
+            | Self::Ambiguous { .. }
             | Self::Box { .. }
             | Self::NotAccepted { .. }
             | Self::ArchiveNotAccepted { .. }

@@ -17,6 +17,7 @@ pub mod userns;
 
 pub mod plan;
 pub mod profile;
+pub mod toolchain;
 
 pub mod agent;
 pub mod fetch;

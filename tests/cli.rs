@@ -25,6 +25,7 @@ pub const VERBS: &[&str] = &[
     "rename",
     "export",
     "import",
+    "init",
     "plan",
     "trust",
     "config",

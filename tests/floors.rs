@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["sandbox"],
     &["rootfs"],
     &["push", "pull", "fetch", "layout", "store", "agent", "gate", "probe", "trusted"],
-    &["plan", "profile"],
+    &["plan", "profile", "toolchain"],
     &["oci", "idmap", "mount", "userns", "cancel", "audit", "limits", "network"],
     &["sys", "dirs"],
 ];

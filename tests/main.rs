@@ -22,6 +22,7 @@ mod completions;
 mod docs;
 mod doctor;
 mod editors;
+mod init;
 mod plan;
 mod profile;
 mod trust;

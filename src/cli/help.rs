@@ -241,6 +241,17 @@ Examples:
   devbox update rust-env
   devbox update rust-env --image docker.io/library/rust:1.90";
 
+pub(super) const INIT: &str = "\
+Looks at the files at the top of the folder (Cargo.toml, package.json, pyproject.toml, go.mod, CMakeLists.txt and those \
+beside them that name versions), and writes a devbox.toml with comments: the image, pinned where the project asks for \
+a version, the caches, and the packages and steps of set-up that it evidently needs. What was chosen is said with the \
+reason. A devbox.toml that is there already is never touched.
+
+Examples:
+  devbox init
+  devbox init ~/src/app
+  devbox init --print";
+
 pub(super) const PLAN: &str = "\
 Reads the same profiles and flags as enter and run, and prints what they come to, without touching anything: no \
 download, no box. Values taken from the host's environment are not printed.

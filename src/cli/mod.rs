@@ -17,10 +17,11 @@ use crate::ui::Color;
 
 pub use args::{
     AfterFlags, ApplyArgs, CloneArgs, CommitArgs, CompletionsArgs, ConfigArgs, ConfigFormat, ConfigVerb,
-    DiffArgs, DiscardArgs, EnterArgs, ExportArgs, HookArgs, ImportArgs, InspectArgs, ListArgs, LoadArgs,
-    LockArgs, LoginArgs, LogoutArgs, LogsArgs, ManArgs, OutdatedArgs, PlanArgs, PruneArgs, PullArgs,
-    PushArgs, RenameArgs, ResetArgs, RmArgs, RmiArgs, RollbackArgs, RunArgs, SaveArgs, SetupArgs, ShowArgs,
-    SnapshotArgs, SnapshotsArgs, StopArgs, TagArgs, TrustArgs, UntrustArgs, UpdateArgs, VerifyArgs, WhyArgs,
+    DiffArgs, DiscardArgs, EnterArgs, ExportArgs, HookArgs, ImportArgs, InitArgs, InspectArgs, ListArgs,
+    LoadArgs, LockArgs, LoginArgs, LogoutArgs, LogsArgs, ManArgs, OutdatedArgs, PlanArgs, PruneArgs,
+    PullArgs, PushArgs, RenameArgs, ResetArgs, RmArgs, RmiArgs, RollbackArgs, RunArgs, SaveArgs, SetupArgs,
+    ShowArgs, SnapshotArgs, SnapshotsArgs, StopArgs, TagArgs, TrustArgs, UntrustArgs, UpdateArgs, VerifyArgs,
+    WhyArgs,
 };
 pub use completion::Shell;
 pub use flags::PlanFlags;
@@ -124,6 +125,9 @@ pub enum Verb {
     /// Make an image of a box
     #[command(after_long_help = help::COMMIT)]
     Commit(CommitArgs),
+    /// Write a devbox.toml for the project in a folder
+    #[command(after_long_help = help::INIT)]
+    Init(InitArgs),
     /// Show what would be done, without doing it
     #[command(after_long_help = help::PLAN)]
     Plan(PlanArgs),

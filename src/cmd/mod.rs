@@ -21,6 +21,7 @@ mod ids;
 mod images;
 mod import;
 mod in_use;
+mod init;
 mod inspect;
 mod keys;
 mod launcher;
@@ -102,6 +103,7 @@ pub fn dispatch(cli: Cli, ui: &Ui) -> Result<ExitCode, Error> {
         Verb::Logs(args) => logs::run(ui, &dirs()?, &args),
         Verb::Why(args) => why::run(ui, &dirs()?, &args),
         Verb::Inspect(args) => inspect::run(ui, &dirs()?, &args),
+        Verb::Init(args) => init::run(ui, &dirs()?, &args),
         Verb::Plan(args) => plan::run(ui, &dirs()?, args),
         Verb::Lock(args) => lock::run(ui, &dirs()?, &args),
         Verb::Outdated(args) => lock::outdated(ui, &dirs()?, &args),

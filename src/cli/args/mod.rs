@@ -16,8 +16,8 @@ pub use images::{
 };
 pub use project::{LockArgs, OutdatedArgs, SetupArgs};
 pub use tool::{
-    CompletionsArgs, ConfigArgs, ConfigFormat, ConfigVerb, HookArgs, ManArgs, PlanArgs, ShowArgs, TrustArgs,
-    UntrustArgs,
+    CompletionsArgs, ConfigArgs, ConfigFormat, ConfigVerb, HookArgs, InitArgs, ManArgs, PlanArgs, ShowArgs,
+    TrustArgs, UntrustArgs,
 };
 
 pub(super) use boxes::RUN_USAGE;

@@ -101,6 +101,17 @@ pub struct HookArgs {
     pub left: Option<u32>,
 }
 
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The project's folder [default: this one]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+    /// Print it instead of writing it
+    #[arg(long)]
+    pub print: bool,
+}
+
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
