@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::harness::Test;
+use crate::harness::pty::Pty;
 
 #[test]
 fn nothing_is_made_or_fetched() {
@@ -53,4 +54,26 @@ fn neither_root_nor_home_is_a_project() {
         let plan = test.devbox(["plan", "--format", "json", "host"]).cwd(&folder).output().ok().json();
         assert!(plan["project"].is_null() && plan["no-project-because"].is_string(), "{plan}");
     }
+}
+
+#[test]
+fn a_terminal_gets_a_tree_and_a_pipe_a_table() {
+    let test = Test::new();
+    test.project_file("image = \"debian\"\nname = \"demo\"\n");
+    let table = test.devbox(["plan"]).output().ok();
+    assert!(
+        table.text().starts_with("box        demo\nimage      docker.io/library/debian:latest\n"),
+        "{table}"
+    );
+    let mut pty = Pty::spawn(&test.devbox(["plan"]));
+    pty.wait();
+    let screen = pty.screen.expect("devbox.toml (");
+    assert!(screen.contains("├─ root\r\n│  ├─ image "), "{screen}");
+    let mut pty = Pty::spawn(&test.devbox(["plan"]).env("LC_ALL", "C").env("NO_COLOR", "1"));
+    pty.wait();
+    let screen = pty.screen.expect("devbox.toml (");
+    assert!(screen.starts_with("box demo\r\n|- root\r\n|  |- image ") && screen.is_ascii(), "{screen}");
+    let mut pty = Pty::spawn(&test.devbox(["plan"]).env("TERM", "dumb"));
+    pty.wait();
+    assert!(pty.screen.expect("devbox.toml (").starts_with("box        demo"));
 }

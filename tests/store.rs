@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::harness::registry::Registry;
-use crate::harness::{Image, Packing, Test, within};
+use crate::harness::{Image, Packing, Pty, Test, within};
 
 fn two_layers(name: &str) -> (Test, String) {
     let test = Test::new();
@@ -324,6 +324,12 @@ fn sizes_are_those_of_the_disk() {
     assert_eq!(number(&first["own"]), du(&own), "{report}");
     assert!(number(&report["boxes"][0]["own"]) >= 2 << 20, "{report}");
     test.devbox(["df"]).output().ok().lists(&["KIND", &reference, "kept"]);
+    let mut pty = Pty::spawn(&test.devbox(["df"]));
+    pty.wait();
+    let screen = pty.screen.expect("the store takes");
+    for part in ["images", "├─ ", "└─ kept ", "█░", " its own"] {
+        assert!(screen.contains(part), "{part}: {screen}");
+    }
 }
 
 #[test]

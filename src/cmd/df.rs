@@ -18,7 +18,7 @@ use crate::oci::digest::Digest;
 use crate::probe;
 use crate::session::Boxes;
 use crate::store::{Store, Usage};
-use crate::ui::{Table, Ui, count, size};
+use crate::ui::{Cell, Table, Tree, Ui, count, size};
 use crate::userns;
 
 /// All of it, as `--format json` prints it. Sizes are bytes on the disk.
@@ -194,7 +194,45 @@ fn caches(folder: &Path) -> Result<Vec<CacheLine>, Error> {
     Ok(lines)
 }
 
+/// What takes how much, by kind: solid what comes free with it, pale what others have as well.
+fn drawn(report: &Report) -> Tree {
+    let mut tree = Tree::default();
+    let mut kind = |kind: &str, rows: Vec<(&str, u64, u64)>| {
+        if !rows.is_empty() {
+            tree.row(0, [Cell::text(kind)]);
+        }
+        for (name, own, shared) in rows {
+            let part = match (own, shared) {
+                (_, 0) => String::new(),
+                (0, _) => "shared".to_owned(),
+                _ => format!("{} its own", size(own)),
+            };
+            let total = Cell::Number(size(own + shared));
+            tree.row(1, [Cell::text(name), Cell::Bar(own, shared), total, Cell::text(part)]);
+        }
+    };
+    let digests: Vec<String> = report.images.iter().map(|image| image.digest.to_string()).collect();
+    let images = report.images.iter().zip(&digests);
+    let images = images.map(|(image, digest)| {
+        (image.references.first().unwrap_or(digest).as_str(), image.own, image.shared)
+    });
+    kind("images", images.collect());
+    kind("boxes", report.boxes.iter().map(|one| (one.name.as_str(), one.own, one.shared)).collect());
+    kind("caches", report.caches.iter().map(|cache| (cache.name.as_str(), cache.size, 0)).collect());
+    tree
+}
+
 fn print(ui: &Ui, report: &Report) -> Result<(), Error> {
+    if ui.draws() {
+        ui.tree(&drawn(report))?;
+    } else {
+        ui.table(&table(report))?;
+    }
+    summary(ui, report);
+    Ok(())
+}
+
+fn table(report: &Report) -> Table {
     let mut table = Table::new(["KIND", "NAME", "SIZE", "SHARED", "OWN"]);
     let mut row = |kind: &str, name: &str, total: u64, shared: u64, own: u64| {
         table.row([kind.to_owned(), name.to_owned(), size(total), size(shared), size(own)]);
@@ -209,7 +247,10 @@ fn print(ui: &Ui, report: &Report) -> Result<(), Error> {
     for cache in &report.caches {
         row("cache", &cache.name, cache.size, 0, cache.size);
     }
-    ui.table(&table)?;
+    table
+}
+
+fn summary(ui: &Ui, report: &Report) {
     ui.note(&format!("the store takes {}", size(report.store)));
     let Counted { count: layers, bytes } = report.unused_layers;
     if layers > 0 || report.staging > 1 << 20 {
@@ -223,5 +264,4 @@ fn print(ui: &Ui, report: &Report) -> Result<(), Error> {
             one.name
         ));
     }
-    Ok(())
 }

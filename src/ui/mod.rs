@@ -11,6 +11,7 @@ mod escape;
 mod progress;
 mod prompt;
 mod table;
+mod tree;
 mod working;
 
 use std::error::Error as StdError;
@@ -22,10 +23,14 @@ use serde::Serialize;
 
 use crate::dirs;
 use crate::error::{ExitCode, OURS};
+use crate::sys::tty;
 
 pub use progress::Pulling;
 pub use table::Table;
+pub use tree::{Cell, Tree};
 pub use working::Working;
+
+use tree::Brush;
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -167,6 +172,17 @@ impl Ui {
             tone.map_or_else(|| cell.to_owned(), |tone| paint(self.out_color, tone, cell))
         };
         self.raw(table.render(style).as_bytes())
+    }
+
+    /// True when what is read by eye alone may be drawn: on a terminal that can be written all over.
+    pub fn draws(&self) -> bool {
+        self.writes_terminal() && dirs::variable("TERM").is_some_and(|term| term != "dumb")
+    }
+
+    /// Draws a tree as wide as the terminal is, in ASCII where the locale has no more.
+    pub fn tree(&self, tree: &Tree) -> Result<(), Error> {
+        let strong = |text: &str| paint(self.out_color, Tone::Strong, text);
+        self.raw(tree.render(Brush { width: width(), unicode: speaks_unicode() }, strong).as_bytes())
     }
 
     /// Says something good to know. Silent with `--quiet`.
@@ -365,6 +381,21 @@ pub fn internal_error(what: &str, at: &str) {
 /// Nobody can be told when standard error is gone, and that is no reason to fail.
 fn tell(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Columns of the terminal, which is standard error's, or standard output's.
+fn width() -> usize {
+    let columns = |size: nix::pty::Winsize| Some(usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    let sizes = [tty::window_size(io::stdout()), tty::window_size(io::stderr())];
+    sizes.into_iter().flatten().find_map(columns).unwrap_or(80)
+}
+
+/// Whether the locale's characters are Unicode's: the first of the variables that is set says so (locale(7)).
+fn speaks_unicode() -> bool {
+    let mut names = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(dirs::variable);
+    let locale = names.find(|value| !value.is_empty()).unwrap_or_default();
+    let locale = locale.to_string_lossy().to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
 }
 
 fn paint(color: bool, tone: Tone, text: &str) -> String {

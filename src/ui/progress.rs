@@ -1,16 +1,21 @@
 //! How a download is shown while it runs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
-use super::{count, escape, tell};
+use super::{count, escape, speaks_unicode, tell, width};
 use crate::pull::{LayerInfo, Progress};
 
-const LAYER: &str = "  {prefix:12} [{bar:24}] {bytes:>11} of {total_bytes}";
-const TOTAL: &str = "{prefix} [{bar:24}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+const LAYER: &str = "  {prefix:12} [{bar:WIDTH}] {bytes:>11} of {total_bytes}";
+const TOTAL: &str = "  {prefix:12} [{bar:WIDTH}] {bytes:>11} of {total_bytes}, {bytes_per_sec}{left}";
+/// What a line takes beside its bar.
+const BESIDE: usize = 68;
 /// Least time between two lines where there are no bars.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -97,21 +102,18 @@ impl Progress for Pulling {
         if total.is_empty() {
             return;
         }
+        let (layers, size) = (count(total.len(), "layer"), state.size());
+        let head = format!("{} {}: {layers}, {}\n", self.verb, self.reference, HumanBytes(size));
         match &self.show {
             Show::Nothing => {}
             Show::Lines => {
                 state.last_line = Some(Instant::now());
-                tell(&format!(
-                    "{} {}: {}, {}\n",
-                    self.verb,
-                    self.reference,
-                    count(total.len(), "layer"),
-                    HumanBytes(state.size())
-                ));
+                tell(&head);
             }
             Show::Bars(bars) => {
-                let bar = ProgressBar::new(state.size()).with_style(style(TOTAL));
-                state.total = Some(bars.add(bar.with_prefix(self.reference.clone())));
+                bars.suspend(|| tell(&head));
+                let bar = ProgressBar::new(size).with_style(style(TOTAL, BESIDE));
+                state.total = Some(bars.add(bar.with_prefix("all")));
             }
         }
     }
@@ -125,7 +127,7 @@ impl Progress for Pulling {
         }
         if !state.running.contains_key(&layer) {
             let Some((size, name)) = state.layers.get(layer).cloned() else { return };
-            let bar = ProgressBar::new(size).with_style(style(LAYER)).with_prefix(name);
+            let bar = ProgressBar::new(size).with_style(style(LAYER, BESIDE)).with_prefix(name);
             let bar = match &state.total {
                 Some(total) => bars.insert_before(total, bar),
                 None => bars.add(bar),
@@ -174,10 +176,18 @@ impl Drop for Pulling {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
+/// How a bar looks: `WIDTH` of the template is what the terminal has beside `beside` columns, and `{left}` the time to the
+/// end, once there is something to reckon it by.
+pub(super) fn style(template: &str, beside: usize) -> ProgressStyle {
+    let width = width().saturating_sub(beside).clamp(8, 40).to_string();
+    ProgressStyle::with_template(&template.replace("WIDTH", &width))
         .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ")
+        .with_key("left", |state: &ProgressState, text: &mut dyn fmt::Write| {
+            if state.elapsed() >= PAUSE && !state.is_finished() {
+                let _ = write!(text, ", {:#} left", HumanDuration(state.eta()));
+            }
+        })
+        .progress_chars(if speaks_unicode() { "█▉▊▋▌▍▎▏ " } else { "=> " })
 }
 
 #[cfg(test)]
@@ -187,7 +197,7 @@ mod tests {
     #[test]
     fn templates_are_templates() {
         for template in [LAYER, TOTAL] {
-            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+            assert!(ProgressStyle::with_template(&template.replace("WIDTH", "9")).is_ok(), "{template}");
         }
     }
 

@@ -5,11 +5,16 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use unicode_width::UnicodeWidthStr as _;
 
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget};
+
+use super::progress::style;
 use super::tell;
 
-const BAR: &str = "{prefix} [{bar:24}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+const BAR: &str = "{prefix} [{bar:WIDTH}] {bytes} of {total_bytes}, {bytes_per_sec}{left}";
+/// What the line takes beside its bar and what is done.
+const BESIDE: usize = 54;
 /// Least time between two lines where there is no bar.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -41,9 +46,9 @@ impl Working {
     }
 
     pub(super) fn bar(what: &str, total: u64) -> Self {
-        let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = style(BAR, BESIDE + what.width());
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
-            .with_style(style.progress_chars("=> "))
+            .with_style(style)
             .with_prefix(what.to_owned());
         Self { what: what.to_owned(), total, done: AtomicU64::new(0), show: Show::Bar(bar) }
     }
