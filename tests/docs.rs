@@ -25,6 +25,22 @@ fn readme_has_what_a_newcomer_needs() {
     }
 }
 
+/// The picture is made by `tests/tour/record`: it plays by itself, wherever it is shown.
+#[test]
+fn the_first_minute_is_shown() {
+    assert!(read("README.md").contains("](docs/first-minute.svg)"));
+    let picture = read("docs/first-minute.svg");
+    assert!(picture.len() < 100_000, "{} bytes", picture.len());
+    assert!(picture.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""));
+    for part in ["<script", "<image", "href", "@import", "url(", "<foreignObject"] {
+        assert!(!picture.contains(part), "{part}");
+    }
+    assert_eq!(picture.matches("://").count(), 1, "it names something outside");
+    for shown in ["devbox init", "devbox enter", "prefers-reduced-motion"] {
+        assert!(picture.contains(shown), "{shown}");
+    }
+}
+
 /// Every `devbox VERB …` line of a code block: the verb exists, and so does each of its flags.
 #[test]
 fn commands_shown_exist() {
