@@ -248,7 +248,8 @@ fn json_holds_no_secret() {
             r#""no-project-because":null,"workdir":null,"shell":null,"hostname":"app","#,
             r#""env":{"A":"1","TOKEN":{"from-host":true}},"mounts":[],"network":"host","limits":{},"#,
             r#""allow":[],"ports":[],"ssh-agent":[],"#,
-            r#""profiles":[{"name":"devbox.toml","from":"/home/me/src/app/devbox.toml"}]}"#
+            r#""profiles":[{"name":"devbox.toml","from":"/home/me/src/app/devbox.toml"}],"#,
+            r#""setup":{"steps":[],"cache":null},"pin":null,"unpinned-because":null,"locked":false}"#
         )
     );
     assert!(!format!("{plan:?}").contains("s3cret"));
