@@ -37,6 +37,9 @@ pub enum Error {
     /// Neither `HOME` nor the password database names a home.
     #[error("no home folder: HOME is unset and the password database has none")]
     NoHome,
+    /// `HOME` says nothing that can be used.
+    #[error("HOME is `{}`, which is not an absolute path", .0.display().to_string().escape_debug())]
+    RelativeHome(PathBuf),
     /// A folder of ours belongs to someone else, or others may write to it.
     #[error("{} is not private: {why}", .path.display())]
     NotPrivate {
@@ -59,12 +62,12 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoHome => Some("set HOME to a folder you own".into()),
+            Self::NoHome | Self::RelativeHome(_) => Some("set HOME to a folder you own".into()),
             Self::NotPrivate { path, .. } => {
                 Some(format!("chmod 700 {} (and see who owns it)", path.display()))
             }
             Self::Create { .. } => {
-                Some("XDG_DATA_HOME, XDG_CACHE_HOME and XDG_RUNTIME_DIR choose other places".into())
+                Some("HOME, XDG_DATA_HOME, XDG_CACHE_HOME and XDG_RUNTIME_DIR choose other places".into())
             }
         }
     }
@@ -74,6 +77,9 @@ impl Dirs {
     /// Reads the environment.
     pub fn from_environment() -> Result<Self, Error> {
         let base = directories::BaseDirs::new().ok_or(Error::NoHome)?;
+        if !base.home_dir().is_absolute() {
+            return Err(Error::RelativeHome(base.home_dir().to_owned()));
+        }
         let cache = base.cache_dir().join("devbox");
         Ok(Self {
             home: base.home_dir().to_owned(),

@@ -20,7 +20,7 @@ fn what_is_shown_can_be_used_and_leads_back() {
     let test = Test::new();
     test.profile("base", "image = \"debian\"\n[env]\nA = \"base\"\n");
     test.project_file("extends = [\"base\"]\nname = \"top\"\n[env]\nB = \"$HOME\"\n");
-    let shown = test.devbox(["config", "show"]).output().ok().text();
+    let shown = test.devbox(["config", "show"]).env("DEVBOX_DRIVER", "").output().ok().text();
     assert!(!shown.contains('#'), "{shown}");
     let plan = |args: &[&str]| {
         let plan = test.devbox([&["plan", "--format", "json"], args].concat()).output().ok().json();
@@ -38,7 +38,8 @@ fn what_is_shown_can_be_used_and_leads_back() {
     ] {
         assert!(origins.text().contains(&format!("{value}  # {from}\n")), "{value} {from}: {origins}");
     }
-    let json = test.devbox(["config", "show", "--format", "json"]).output().ok().json();
+    let json =
+        test.devbox(["config", "show", "--format", "json"]).env("DEVBOX_DRIVER", "").output().ok().json();
     assert_eq!(
         json,
         serde_json::json!({ "image": "debian", "name": "top", "env": { "A": "base", "B": "$HOME" } })

@@ -25,6 +25,7 @@ mod editors;
 mod init;
 mod plan;
 mod profile;
+mod scripts;
 mod trust;
 
 // Images: from a registry, by every road, and what must not come in.

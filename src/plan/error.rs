@@ -67,6 +67,9 @@ pub enum Error {
         /// Why, in its own words.
         source: Option<Reason>,
     },
+    /// The caller's home can't be one in a box.
+    #[error("the home folder `{}` can't be one in a box: the system's own files stand there", .0.display().to_string().escape_debug())]
+    Home(PathBuf),
     /// The project folder that was asked for can't be one.
     #[error("`{}` can't be the project folder: {why}", .path.display().to_string().escape_debug())]
     Project {
@@ -138,6 +141,9 @@ impl Error {
                 "none is allowed; images in files and `host` are none of a registry's".into()
             }
             Self::ForbiddenRegistry { allowed, .. } => format!("allowed are `{}`", allowed.join("`, `")),
+            Self::Home(_) => {
+                "set HOME to a folder of your own, for example `HOME=$(mktemp -d)` in a service".into()
+            }
             Self::Project { .. } => {
                 "name a folder of your own with `--project DIR`, or use `--no-project`".into()
             }

@@ -20,6 +20,9 @@ pub fn make(
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Plan, Error> {
     let profile = &found.profile;
+    if project::hides_the_system(&host.home) {
+        return Err(Error::Home(host.home.clone()));
+    }
     let project = project::choose(found, flags, host)?;
     let image = match flags.image.as_ref().or(profile.image.as_ref()) {
         Some(image) => canonical(

@@ -35,6 +35,16 @@ pub(super) fn choose(found: &Found, flags: &Flags, host: &Host) -> Result<Projec
     }
 }
 
+/// Whether a home at `home` would stand in the way of what every box needs. Accounts of services have such ones.
+pub(super) fn hides_the_system(home: &Path) -> bool {
+    const NEEDED: [&str; 11] =
+        ["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr", "run"];
+    let below = home.strip_prefix("/").unwrap_or(home);
+    below.as_os_str().is_empty()
+        || NEEDED.iter().any(|name| below == Path::new(name))
+        || may_hold_a_mount(home).is_err()
+}
+
 /// Why `folder` must not be mounted whole into a box, where writes reach it.
 pub(super) fn unfit(folder: &Path, host: &Host) -> Option<&'static str> {
     const SYSTEM: [&str; 19] = [

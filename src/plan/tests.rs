@@ -265,6 +265,21 @@ fn a_path_that_is_no_text_is_printed_all_the_same() {
 }
 
 #[test]
+fn a_home_leaves_the_system_in_sight() {
+    let plan = |home: &str| {
+        let host = Host { home: home.into(), real_home: home.into(), ..host() };
+        make(&Found::built_in("debian"), &Flags::default(), &host, &secrets)
+    };
+    for home in ["/", "/usr", "/bin", "/dev", "/proc/self"] {
+        let error = plan(home).unwrap_err();
+        assert!(error.to_string().contains(home) && error.hint().is_some());
+    }
+    for home in ["/root", "/tmp", "/nonexistent", "/usr/games", "/var/www"] {
+        assert!(plan(home).is_ok(), "{home}");
+    }
+}
+
+#[test]
 fn what_never_is_a_project() {
     let standing = |cwd: &str, host: Host| {
         let host = Host { cwd: cwd.into(), ..host };
