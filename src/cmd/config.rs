@@ -69,10 +69,10 @@ fn set(settings: &mut Vec<Setting>, key: &str, value: &str, place: &str) {
 fn tree(settings: &[Setting]) -> Value {
     let mut top = Map::new();
     for Setting { table, key, value, is_item, .. } in settings {
-        let place = match *table {
-            "" => Some(&mut top),
-            table => top.entry(table).or_insert_with(|| json!({})).as_object_mut(),
-        };
+        let mut parts = table.split('.').filter(|part| !part.is_empty());
+        let place = parts.try_fold(&mut top, |place, part| {
+            place.entry(part).or_insert_with(|| json!({})).as_object_mut()
+        });
         let (Some(place), value) = (place, json!(value)) else { continue };
         match is_item {
             true => {

@@ -263,7 +263,7 @@ fn place(text: &str, entry: &Entry) -> Option<usize> {
     let named = |item: &&toml::Spanned<DeValue<'_>>| item.get_ref().as_str() == entry.value.as_str();
     let item = match entry.table {
         "env-from-host" => items.iter().find(named),
-        _ => items.iter().nth(index),
+        _ => items.get(index),
     };
     Some(item?.span().start)
 }
