@@ -698,7 +698,7 @@ impl Error {
                 self,
                 Self::Profile(profile::Error::Mistake(_)) | Self::Setup(SetupError::Step { .. })
             );
-            ui.failure(self, multiline, self.state(), self.hint().as_deref());
+            ui.failure(self, multiline, self.state(), self.hint().as_deref(), self.exit_code());
         }
     }
 }

@@ -40,6 +40,7 @@ pub mod ui;
 
 use crate::error::ExitCode;
 use std::ffi::OsString;
+use std::time::Instant;
 
 /// Runs the command line, program name first, and gives the process's exit code.
 pub fn run(argv: &[OsString]) -> u8 {
@@ -48,6 +49,7 @@ pub fn run(argv: &[OsString]) -> u8 {
 }
 
 fn answer(argv: &[OsString]) -> ExitCode {
+    let began = Instant::now();
     if let Some(answer) = cli::completion::answer(argv) {
         // whoever asked and went away has no use for a message
         let _ = ui::Ui::new(ui::Color::Never, true, false, false).raw(answer.as_bytes());
@@ -55,14 +57,21 @@ fn answer(argv: &[OsString]) -> ExitCode {
     }
     let cli = match cli::Cli::read(argv) {
         Ok(cli) => cli,
-        Err(answer) => return ui::usage(&answer, cli::color(argv)),
+        Err(answer) => {
+            ui::set_format(cli::wish(argv, "--log-format"));
+            return ui::usage(&answer, cli::wish(argv, "--color"));
+        }
     };
-    let cli::Everywhere { quiet, verbose, yes, color } = cli.everywhere;
-    let ui = ui::Ui::new(color, quiet, verbose, yes);
-    cmd::dispatch(cli, &ui).unwrap_or_else(|error| {
+    let cli::Everywhere { quiet, verbose, yes, color, log_format } = cli.everywhere;
+    ui::set_format(log_format);
+    let ui = ui::Ui::new(color, quiet, verbose, yes).timed(began);
+    ui.step("command line");
+    let code = cmd::dispatch(cli, &ui).unwrap_or_else(|error| {
         error.report(&ui);
         ExitCode::from(error.exit_code())
-    })
+    });
+    ui.steps_end("all");
+    code
 }
 
 /// A bug of ours reaches people as one line and our exit code, not as a back-trace.

@@ -100,3 +100,75 @@ fn no_home_is_said() {
         .output();
     said.fails(125).says(&["error: "]);
 }
+
+/// Each line on standard error as `--log-format json` writes it.
+fn log(said: &crate::harness::Outcome) -> Vec<serde_json::Value> {
+    let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    said.stderr.lines().map(line).collect()
+}
+
+#[test]
+fn programs_can_read_what_is_said() {
+    let test = Test::new();
+    let json = ["--log-format", "json"];
+    for (args, code) in [
+        (&["inspect", "none"][..], 125),
+        (&["nonsense"], 125),
+        (&["run", "--imgae", "x"], 125),
+        (&["plan", "--image", "Not A Reference"], 125),
+    ] {
+        let said = test.devbox([args, &json].concat()).output().fails(code);
+        let lines = log(&said);
+        let error = lines.last().unwrap();
+        assert_eq!(error["level"], "error", "{said}");
+        assert!(error["time"].as_str().unwrap().ends_with('Z'), "{said}");
+        assert!(error["message"].as_str().is_some_and(|text| !text.starts_with("error")), "{said}");
+        assert!(error["causes"].is_array() && error.get("hint").is_some(), "{said}");
+        assert_eq!(error["exit-code"], code, "{said}");
+        assert!(said.stdout.is_empty());
+    }
+    test.project_file("imgae = 1\n");
+    let said = test.devbox([&["plan"][..], &json].concat()).output().fails(125);
+    let error = &log(&said)[0];
+    assert!(error["message"].as_str().unwrap().contains("unknown key `imgae`"), "{said}");
+    assert_eq!(error["hint"], "did you mean `image`?", "{said}");
+}
+
+#[test]
+fn progress_and_notes_are_lines_of_json_too() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let json = ["--log-format", "json"];
+    let said = test.devbox([&["run", "--verbose"][..], &json, &["--", "true"]].concat()).output().ok();
+    let lines = log(&said);
+    for level in ["progress", "detail", "step"] {
+        assert!(lines.iter().any(|line| line["level"] == level), "{level}: {said}");
+    }
+    let steps = lines.iter().filter(|line| line["level"] == "step");
+    assert!(steps.clone().all(|step| step["milliseconds"].is_f64()), "{said}");
+    // no terminal, no question
+    test.project_file("image = \"host\"\nhome = \"host\"\n");
+    let said = test.devbox([&["run"][..], &json, &["--", "true"]].concat()).output().fails(125);
+    assert_eq!(log(&said).last().unwrap()["level"], "error");
+}
+
+#[test]
+fn where_the_time_goes() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    test.sh("true").ok();
+    for args in [&["-v", "run", "--", "true"][..], &["run", "--verbose", "--", "true"]] {
+        let said = test.devbox(args).output().ok().says(&[
+            "ms  profile\n",
+            "ms  plan\n",
+            "ms  launch\n",
+            "ms  all\n",
+        ]);
+        assert!(said.stderr.contains("  image") && said.stderr.contains("busybox:1"), "the plan: {said}");
+    }
+    let said = test.devbox(["run", "--", "true"]).output().ok();
+    assert!(said.stderr.is_empty(), "{said}");
+    // after these verbs it is a volume
+    test.devbox(["run", "-v", "/etc:/mnt:ro", "--", "test", "-e", "/mnt/passwd"]).output().ok();
+    test.devbox(["-q", "-v", "ls"]).output().fails(125);
+}

@@ -30,15 +30,15 @@ struct Run {
 pub(super) fn read(argv: &[OsString]) -> Option<Cli> {
     let (verb, line) = (argv.get(1)?, &argv[1..]);
     if let Some(verb) = without_flags(verb, &argv[2..]) {
-        return Some(Cli { verb, everywhere: Everywhere::default() });
+        return Some(Cli { verb, everywhere: Everywhere::default(), v: false });
     }
     if verb == "enter" {
         let Enter { args, everywhere } = Enter::try_parse_from(line).ok()?;
-        return Some(Cli { verb: Verb::Enter(args), everywhere });
+        return Some(Cli { verb: Verb::Enter(args), everywhere, v: false });
     }
     if verb == "run" {
         let Run { args, everywhere } = Run::try_parse_from(line).ok()?;
-        return Some(Cli { verb: Verb::Run(args), everywhere });
+        return Some(Cli { verb: Verb::Run(args), everywhere, v: false });
     }
     None
 }

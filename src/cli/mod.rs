@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::ui::Color;
+use crate::ui::{Color, LogFormat};
 
 pub use args::{
     AfterFlags, ApplyArgs, CloneArgs, CommitArgs, CompletionsArgs, ConfigArgs, ConfigFormat, ConfigVerb,
@@ -39,6 +39,9 @@ pub struct Cli {
     /// What holds for all verbs.
     #[command(flatten)]
     pub everywhere: Everywhere,
+    /// The same as --verbose, before the verb
+    #[arg(short, conflicts_with = "quiet", help_heading = GLOBAL)]
+    v: bool,
 }
 
 /// Flags that may stand anywhere.
@@ -47,7 +50,9 @@ pub struct Everywhere {
     /// Print data alone: no notes, no progress; lists print names
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
-    /// Say more about what is done
+    /// Say more about what is done: the plan of a box, and how long each step takes; before the verb -v is the same
+    ///
+    /// After the verb -v may be something else: for enter, run and plan it mounts a folder.
     #[arg(long, global = true, conflicts_with = "quiet", help_heading = GLOBAL)]
     pub verbose: bool,
     /// Answer yes to every question; what a project asks for is accepted for good by it
@@ -56,6 +61,9 @@ pub struct Everywhere {
     /// When to color
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = GLOBAL)]
     pub color: Color,
+    /// How to write what is said on standard error
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = GLOBAL)]
+    pub log_format: LogFormat,
 }
 
 const GLOBAL: &str = "Everywhere";
@@ -232,6 +240,7 @@ impl Cli {
     /// that was asked for.
     pub fn read(argv: &[OsString]) -> Result<Self, clap::Error> {
         let mut cli = daily::read(argv).map_or_else(|| Self::try_parse_from(argv), Ok)?;
+        cli.everywhere.verbose |= cli.v;
         let Verb::Run(run) = &mut cli.verb else { return Ok(cli) };
         let has_image = run.plan.image.is_some();
         match words::read(argv, std::mem::take(&mut run.words), has_image) {
@@ -242,6 +251,7 @@ impl Cli {
             }
             words::Reading::FlagsAfterName { name, argv } => {
                 let mut cli = daily::read(&argv).map_or_else(|| Self::try_parse_from(&argv), Ok)?;
+                cli.everywhere.verbose |= cli.v;
                 if let Verb::Run(run) = &mut cli.verb {
                     run.target = Some(utf8(name)?);
                     run.command = std::mem::take(&mut run.words);
@@ -252,18 +262,20 @@ impl Cli {
     }
 }
 
-/// The wish for color in a command line that could not be read otherwise.
-pub fn color(argv: &[OsString]) -> Color {
+/// The wish for color, or for a form of the log, in a command line that could not be read otherwise.
+pub fn wish<T: ValueEnum + Default>(argv: &[OsString], flag: &str) -> T {
     let mut words = argv.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--");
-    let mut color = Color::default();
+    let mut found = T::default();
     while let Some(word) = words.next() {
-        let wish = match word.strip_prefix("--color=") {
-            None if word == "--color" => words.next(),
+        let wish = match word.strip_prefix(flag).and_then(|rest| rest.strip_prefix('=')) {
+            None if word == flag => words.next(),
             wish => wish,
         };
-        color = wish.and_then(|wish| Color::from_str(wish, false).ok()).unwrap_or(color);
+        if let Some(wish) = wish.and_then(|wish| T::from_str(wish, false).ok()) {
+            found = wish;
+        }
     }
-    color
+    found
 }
 
 fn utf8(name: OsString) -> Result<String, clap::Error> {

@@ -70,9 +70,8 @@ fn tree(settings: &[Setting]) -> Value {
     let mut top = Map::new();
     for Setting { table, key, value, is_item, .. } in settings {
         let mut parts = table.split('.').filter(|part| !part.is_empty());
-        let place = parts.try_fold(&mut top, |place, part| {
-            place.entry(part).or_insert_with(|| json!({})).as_object_mut()
-        });
+        let place = parts
+            .try_fold(&mut top, |place, part| place.entry(part).or_insert_with(|| json!({})).as_object_mut());
         let (Some(place), value) = (place, json!(value)) else { continue };
         match is_item {
             true => {

@@ -191,6 +191,7 @@ fn planned(
     for origin in &found.origins {
         ui.detail(&format!("profile `{}`, {}", origin.name, origin.from));
     }
+    ui.step("profile");
     let mut flags = flags.flags(&selector);
     // the flag's word goes before the profile's, so that one is not looked at then
     let image = if flags.image.is_some() { &mut flags.image } else { &mut found.profile.image };
@@ -219,6 +220,7 @@ fn planned(
     let all = crate::plan::trust::wishes(&plan, &found, &host, &real)?;
     let file = found.project_dir.as_deref().map(|folder| folder.join(PROJECT_FILE));
     let wishes = Wishes { file, all, isolation: plan.isolation };
+    ui.step("plan");
     Ok(Planned { plan, host, wishes, found, flags })
 }
 

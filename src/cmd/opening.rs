@@ -27,7 +27,7 @@ use crate::session::client::{self, Outcome, attend, c_string};
 use crate::session::start::{fingerprint, start};
 use crate::session::{self, Asked, Boxes, Record};
 use crate::sys::entry;
-use crate::ui::Ui;
+use crate::ui::{Table, Ui};
 
 /// One session to open.
 pub(super) struct Opening<'a> {
@@ -92,7 +92,9 @@ impl Opening<'_> {
             ));
         }
         let after = project::After::read(&self.after, &self.plan, &self.host.cwd)?;
+        self.show_plan();
         let made = self.make(&boxes)?;
+        self.ui.step("box");
         let code = self.session(&boxes, made);
         let code = match (self.plan.isolation, code) {
             (Isolation::Untrusted, Ok(code)) => {
@@ -115,11 +117,23 @@ impl Opening<'_> {
         code
     }
 
+    /// The plan, for the curious.
+    fn show_plan(&self) {
+        if self.ui.is_verbose() {
+            let mut table = Table::bare();
+            for (name, text) in self.plan.describe() {
+                table.row([name.to_owned(), text]);
+            }
+            self.ui.aside(&table);
+        }
+    }
+
     /// A session in a box that is made, to its end.
     pub(super) fn session(&mut self, boxes: &Boxes, made: Made) -> Result<ExitCode, Error> {
         self.settle_driver(&made.record);
         let began = SystemTime::now();
         let code = self.open(boxes, made);
+        self.ui.step("command");
         self.tell_refused(began)?;
         code
     }
@@ -204,8 +218,12 @@ impl Opening<'_> {
         asked: &Asked,
     ) -> Result<Option<ExitCode>, Error> {
         let terminals = client::ask(&connection, open.clone())?;
-        let compare = |running| self.compare(running);
-        self.ended(boxes, attend(connection, terminals, asked, None, compare))
+        let begun = |running| {
+            self.compare(running);
+            self.ui.step("session in the running box");
+            self.ui.steps_end("start");
+        };
+        self.ended(boxes, attend(connection, terminals, asked, None, begun))
     }
 
     /// Another devbox starts or ends the box right now.
@@ -260,6 +278,7 @@ impl Opening<'_> {
         let lowers = self.lowers(record)?;
         // first, for an imported box has files to give to their owners and no copy yet
         self.copy_image(boxes, record, &lowers)?;
+        self.ui.step("layers");
         let changed = self.change_ids(boxes, record, last, &ids)?;
         let word = super::ids::word(&ids);
         self.copy_project(&folder, record)?;
@@ -281,6 +300,7 @@ impl Opening<'_> {
             gid: self.host.gid,
             home: self.host.home.clone(),
         };
+        self.ui.step("owners and project");
         let keys = self.keys(boxes)?;
         let wanted = Wanted {
             plan: &self.plan,
@@ -297,10 +317,12 @@ impl Opening<'_> {
             volatile: self.ephemeral,
         };
         let layout = rootfs::prepare(&wanted)?;
+        self.ui.step("root file system");
         for note in &layout.notes {
             self.ui.note(note);
         }
         let Settled { bounds, limited } = limits::settle(self.ui, name, &folder, &self.plan.limits)?;
+        self.ui.step("limits");
         let spec = Spec {
             ids,
             bounds,
@@ -319,10 +341,11 @@ impl Opening<'_> {
             fingerprint: fingerprint(&self.plan),
         };
         let started = start(boxes, name, lock, &spec, open.clone(), &limited, entry::arguments_length())?;
+        self.ui.step("launch");
         if let Some(keys) = keys {
             keys.serve(&folder, &started.launched.pidfd)?;
         }
-        let begun = |_| {
+        let begun = |_: u64| {
             if last != Some(word)
                 && let Err(error) = boxes.mark_started(name, word)
             {
@@ -331,6 +354,11 @@ impl Opening<'_> {
                     "{error}{why}; the next start of box `{name}` does again what a first one does"
                 ));
             }
+        };
+        let begun = |fingerprint| {
+            begun(fingerprint);
+            self.ui.step("set-up in the box and first session");
+            self.ui.steps_end("start");
         };
         let outcome = attend(started.connection, started.terminals, asked, Some(&spec), begun);
         self.ended(boxes, outcome)?.ok_or(session::Error::Lost.into())

@@ -7,7 +7,9 @@
 //! hint: try again
 //! ```
 
+mod clock;
 mod escape;
+mod log;
 mod progress;
 mod prompt;
 mod table;
@@ -16,7 +18,8 @@ mod working;
 
 use std::error::Error as StdError;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
@@ -25,11 +28,14 @@ use crate::dirs;
 use crate::error::{ExitCode, OURS};
 use crate::sys::tty;
 
+pub use log::{LogFormat, set_format};
 pub use progress::Pulling;
 pub use table::Table;
 pub use tree::{Cell, Tree};
 pub use working::Working;
 
+use clock::Clock;
+use log::{Entry, Failure};
 use tree::Brush;
 
 /// When to colour.
@@ -85,6 +91,8 @@ pub struct Ui {
     err_color: bool,
     err_terminal: bool,
     in_terminal: bool,
+    /// Runs with `--verbose`.
+    clock: Option<Arc<Clock>>,
 }
 
 impl Ui {
@@ -104,9 +112,21 @@ impl Ui {
             yes,
             out_color: color(out_terminal),
             err_color: color(err_terminal),
-            err_terminal,
-            in_terminal: io::stdin().is_terminal(),
+            // what programs read has no bars and no questions
+            err_terminal: err_terminal && !log::is_json(),
+            in_terminal: io::stdin().is_terminal() && !log::is_json(),
+            clock: None,
         }
+    }
+
+    /// The same, saying how long each step takes, the first one since `began`, when it is verbose.
+    pub fn timed(self, began: Instant) -> Self {
+        Self { clock: self.verbose.then(|| Arc::new(Clock::since(began))), ..self }
+    }
+
+    /// True when the curious listen.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose && !self.quiet
     }
 
     /// The same, but nothing is asked and nobody says yes to everything.
@@ -196,6 +216,9 @@ impl Ui {
     pub fn aside(&self, table: &Table) {
         if !self.quiet {
             let text = table.render(|_, _, cell| cell.to_owned());
+            if log::is_json() {
+                return text.lines().for_each(|line| Entry::new("note", line).write());
+            }
             tell(&text.lines().map(|line| format!("  {line}\n")).collect::<String>());
         }
     }
@@ -247,7 +270,10 @@ impl Ui {
 
     /// Says something only the curious want: with `--verbose`.
     pub fn detail(&self, text: &str) {
-        if self.verbose && !self.quiet {
+        if self.is_verbose() {
+            if log::is_json() {
+                return Entry::new("detail", text).write();
+            }
             tell(&format!("{}\n", escape::one_line(text)));
         }
     }
@@ -259,7 +285,24 @@ impl Ui {
 
     /// Prints a failure: what, the causes below, what state was left, what to do. With `multiline` the first
     /// line's text keeps its own line ends (a profile's source line and caret).
-    pub fn failure(&self, error: &dyn StdError, multiline: bool, state: Option<&str>, hint: Option<&str>) {
+    /// `exit_code` is what this process is about to end with.
+    pub fn failure(
+        &self,
+        error: &dyn StdError,
+        multiline: bool,
+        state: Option<&str>,
+        hint: Option<&str>,
+        exit_code: u8,
+    ) {
+        if log::is_json() {
+            let (mut causes, mut cause) = (Vec::new(), error.source());
+            while let Some(error) = cause {
+                causes.push(error.to_string());
+                cause = error.source();
+            }
+            let failure = Failure { causes, state, hint, exit_code };
+            return Entry::new("error", error.to_string().trim_end()).failed(failure).write();
+        }
         tell(&self.failure_text(error, multiline, state, hint));
     }
 
@@ -326,7 +369,10 @@ impl Ui {
         }
     }
 
-    fn say(&self, tone: Tone, word: &str, text: &str) {
+    fn say(&self, tone: Tone, word: &'static str, text: &str) {
+        if log::is_json() {
+            return Entry::new(word, text).write();
+        }
         tell(&format!("{} {}\n", paint(self.err_color, tone, &format!("{word}:")), escape::one_line(text)));
     }
 }
@@ -339,7 +385,7 @@ pub fn usage(answer: &clap::Error, color: Color) -> ExitCode {
         let help = if ui.out_color { help.ansi().to_string() } else { help.to_string() };
         return match ui.raw(help.as_bytes()) {
             Err(error) if !error.is_broken_pipe() => {
-                ui.failure(&error, false, None, None);
+                ui.failure(&error, false, None, None, OURS);
                 ExitCode::from(OURS)
             }
             _ => ExitCode::SUCCESS,
@@ -347,6 +393,16 @@ pub fn usage(answer: &clap::Error, color: Color) -> ExitCode {
     }
     // it quotes the command line, so it is not to be trusted with colors
     let text = answer.render().to_string();
+    if log::is_json() {
+        let told = |line: &&str| !line.trim().is_empty();
+        let mut lines = text.lines().filter(told).map(str::trim);
+        let message = lines.next().unwrap_or_default();
+        let hint = lines.find_map(|line| line.strip_prefix("tip: "));
+        let failure = Failure { hint, exit_code: OURS, ..Failure::default() };
+        let message = message.strip_prefix("error: ").unwrap_or(message);
+        Entry::new("error", message).failed(failure).write();
+        return ExitCode::from(OURS);
+    }
     let text = escape::lines(&text);
     match text.strip_prefix("error:") {
         Some(rest) => tell(&format!("{}{rest}", paint(ui.err_color, Tone::Bad, "error:"))),
@@ -374,12 +430,26 @@ pub fn age(moment: u64) -> String {
 
 /// What the panic hook prints: a bug of ours in one line. `at` is a source position, `what` the message.
 pub fn internal_error(what: &str, at: &str) {
+    if log::is_json() {
+        let message =
+            format!("internal error at {at}: {what}; please report this line, it is a bug of devbox");
+        let failure = Failure { exit_code: OURS, ..Failure::default() };
+        return Entry::new("error", &message).failed(failure).write();
+    }
     let (what, at) = (escape::one_line(what), escape::one_line(at));
     tell(&format!("error: internal error at {at}: {what}; please report this line, it is a bug of devbox\n"));
 }
 
-/// Nobody can be told when standard error is gone, and that is no reason to fail.
+/// Says lines of progress and the like.
 fn tell(text: &str) {
+    if log::is_json() {
+        return log::lines(text);
+    }
+    write_err(text);
+}
+
+/// Nobody can be told when standard error is gone, and that is no reason to fail.
+fn write_err(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
@@ -421,6 +491,7 @@ mod tests {
         err_color: false,
         err_terminal: false,
         in_terminal: false,
+        clock: None,
     };
 
     #[derive(Debug, thiserror::Error)]
