@@ -9,6 +9,7 @@ use std::path::PathBuf;
 pub use lock::LockError;
 pub use setup::SetupError;
 
+use crate::cmd;
 use crate::dirs;
 use crate::fetch;
 use crate::gate;
@@ -698,7 +699,8 @@ impl Error {
                 self,
                 Self::Profile(profile::Error::Mistake(_)) | Self::Setup(SetupError::Step { .. })
             );
-            ui.failure(self, multiline, self.state(), self.hint().as_deref(), self.exit_code());
+            let hint = cmd::suggestion(self).or_else(|| self.hint());
+            ui.failure(self, multiline, self.state(), hint.as_deref(), self.exit_code());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Arguments, help, exit codes of our own.
 
+use std::fs;
+
 use crate::harness::Test;
 
 /// The verbs that this version has.
@@ -171,4 +173,50 @@ fn where_the_time_goes() {
     // after these verbs it is a volume
     test.devbox(["run", "-v", "/etc:/mnt:ro", "--", "test", "-e", "/mnt/passwd"]).output().ok();
     test.devbox(["-q", "-v", "ls"]).output().fails(125);
+}
+
+#[test]
+fn names_that_are_near_are_suggested() {
+    let test = Test::new();
+    for name in ["app", "web"] {
+        fs::create_dir_all(test.path(&format!("data/devbox/boxes/{name}/snapshots/before"))).unwrap();
+    }
+    test.project_file("image = \"host\"\nname = \"web\"\n");
+    for (line, near) in [
+        ("inspect ap", "did you mean `app`?"),
+        ("stop wbe", "did you mean `web`?"),
+        ("logs wbe", "did you mean `web`?"),
+        ("diff wbe", "did you mean `web`?"),
+        ("clone wbe x", "did you mean `web`?"),
+        ("enter ap", "did you mean `app`?"),
+        ("run ap true", "did you mean `app`?; to run it as a command: `devbox run -- ap`"),
+        ("plan rust-evn", "did you mean `rust-env`?"),
+        ("plan --network hots", "did you mean `host`?"),
+        ("plan --ids ful", "did you mean `full`?"),
+        ("plan --limit memroy=1G", "did you mean `memory`?"),
+        ("imgaes", "'images'"),
+        ("images --fromat json", "'--format'"),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        test.devbox(&words).output().fails(125).says(&[near]);
+    }
+    let said = test.devbox(["inspect", "quite-another"]).output().fails(125).says(&["devbox ls"]);
+    assert!(!said.stderr.contains("did you mean"), "{said}");
+}
+
+#[test]
+fn images_and_snapshots_that_are_near_are_suggested() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    test.sh("true").ok();
+    test.devbox(["snapshot", "demo", "before-upgrade"]).output().ok();
+    test.devbox(["rollback", "demo", "before-upgrad"])
+        .output()
+        .fails(125)
+        .says(&["did you mean `before-upgrade`?"]);
+    test.devbox(["save", "bsybox:1", "-o", "x.tar"])
+        .output()
+        .fails(125)
+        .says(&["did you mean `", "/busybox:1`?"]);
+    test.devbox(["rmi", "busybxo:1"]).output().fails(125).says(&["did you mean `", "/busybox:1`?"]);
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::ValueHint;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate};
@@ -40,7 +41,7 @@ pub struct PlanFlags {
     #[arg(long)]
     pub locked: bool,
     /// How layers and the box's own files become a root [default: DEVBOX_DRIVER, the profile's, or the box's own]
-    #[arg(long, value_name = "auto|overlay|fuse|copy", add = words(["auto", "overlay", "fuse", "copy"]))]
+    #[arg(long, value_name = "auto|overlay|fuse|copy", value_parser = word::<Driver>, add = words(["auto", "overlay", "fuse", "copy"]))]
     pub driver: Option<Driver>,
 
     /// Confine the box for code you do not trust; the same as --isolation untrusted
@@ -51,7 +52,7 @@ pub struct PlanFlags {
     /// How much of the host the box may see [default: the profile's, or dev]
     #[arg(
         long,
-        value_name = "dev|untrusted", add = words(["dev", "untrusted"]),
+        value_name = "dev|untrusted", value_parser = word::<Isolation>, add = words(["dev", "untrusted"]),
         help_heading = SEES
     )]
     pub isolation: Option<Isolation>,
@@ -93,14 +94,14 @@ pub struct PlanFlags {
     /// What stands at the home folder: one kept in the box, the host's, or an empty one
     #[arg(
         long,
-        value_name = "private|host|none", add = words(["private", "host", "none"]),
+        value_name = "private|host|none", value_parser = word::<Home>, add = words(["private", "host", "none"]),
         help_heading = SEES
     )]
     pub home: Option<Home>,
     /// Network of the box
     #[arg(
         long,
-        value_name = "host|none|private", add = words(["host", "none", "private"]),
+        value_name = "host|none|private", value_parser = word::<Network>, add = words(["host", "none", "private"]),
         help_heading = SEES
     )]
     pub network: Option<Network>,
@@ -152,7 +153,7 @@ pub struct PlanFlags {
     /// How users map: one id, or all with the help of subordinate ids
     #[arg(
         long,
-        value_name = "auto|single|full", add = words(["auto", "single", "full"]),
+        value_name = "auto|single|full", value_parser = word::<Ids>, add = words(["auto", "single", "full"]),
         help_heading = WHO
     )]
     pub ids: Option<Ids>,
@@ -223,6 +224,14 @@ pub(super) fn image(text: &str) -> Result<Image, BadValue> {
     let cwd = dirs::current()
         .map_err(|error| BadValue::new(format!("the current folder is not known: {error}")))?;
     Image::read(text, Some(&Place::absolute(&cwd)))
+}
+
+/// One of a few words, or what is wrong with it and what may have been meant.
+fn word<T: FromStr<Err = BadValue>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|bad: BadValue| match bad.hint() {
+        Some(hint) => format!("{bad}; {hint}"),
+        None => bad.to_string(),
+    })
 }
 
 /// Completion to one of a few words; what they may be is the plan's to say.

@@ -52,6 +52,7 @@ mod save;
 mod setup;
 mod snapshot;
 mod stop;
+mod suggest;
 mod tag;
 mod trust;
 mod update;
@@ -74,6 +75,8 @@ use crate::session::Boxes;
 use crate::store::Store;
 use crate::sys::{fd, process};
 use crate::ui::Ui;
+
+pub use suggest::suggestion;
 
 use reference::Doubt;
 use trust::Wishes;

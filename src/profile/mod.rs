@@ -38,6 +38,7 @@ pub use grammar::BadValue;
 pub use keys::schema;
 pub use load::{Layer, Listed, list};
 pub use lock::{LOCK_FILE, Lock, LockedImage, LockedPlatform, LockedSetup};
+pub(crate) use nearest::nearest;
 pub use place::Place;
 pub use setup::{Action, NamedFile, Setup, Step};
 pub use value::{Driver, Home, Ids, Image, Isolation, MountMode, Network, User};
