@@ -40,6 +40,7 @@ mod toxic;
 mod apt;
 mod boxes;
 mod boxes_as_data;
+mod caches;
 mod cage;
 mod config;
 mod drivers;

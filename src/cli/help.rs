@@ -373,9 +373,12 @@ Removed are images without a name that no box is made of, layers of no image, an
 half-made. What a box or a running command uses always stays. References and digests of images are printed, and how \
 much of the disk came free.
 
+Caches that boxes share (mode = \"cache\") stay unless --caches is given; those of running boxes stay always.
+
 Examples:
   devbox prune --dry-run
-  devbox prune --all";
+  devbox prune --all
+  devbox prune --caches --older-than 30";
 
 pub(super) const DF: &str = "\
 Counted in blocks of the disk, each file once however many names it has. SHARED is what other images have as well, or \

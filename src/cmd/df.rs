@@ -4,7 +4,6 @@
 //! image comes beside it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -16,9 +15,9 @@ use crate::dirs::Dirs;
 use crate::error::{Error, ExitCode};
 use crate::oci::digest::Digest;
 use crate::probe;
-use crate::session::Boxes;
+use crate::session::{Boxes, Cache, Caches};
 use crate::store::{Store, Usage};
-use crate::ui::{Cell, Table, Tree, Ui, count, size};
+use crate::ui::{Cell, Table, Tree, Ui, age, count, size};
 use crate::userns;
 
 /// All of it, as `--format json` prints it. Sizes are bytes on the disk.
@@ -60,9 +59,14 @@ struct BoxLine {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct CacheLine {
     name: String,
     size: u64,
+    /// When a box took it last, in seconds since 1970.
+    used: u64,
+    /// A running box has it.
+    in_use: bool,
 }
 
 #[derive(Serialize)]
@@ -85,7 +89,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ListArgs) -> Result<ExitCode, Err
     let (images, unused_layers) = images(&store, &layers)?;
     let report = Report {
         boxes: boxes(dirs, &images, &layers)?,
-        caches: caches(&dirs.cache.join("caches"))?,
+        caches: caches(dirs)?,
         images,
         unused_layers,
         staging: store.staging_usage()?.bytes(),
@@ -184,13 +188,11 @@ fn as_root(host: &crate::plan::Host, folder: &Path) -> Option<u64> {
     (looked.ok()? && read.read_exact(&mut bytes).is_ok()).then(|| u64::from_le_bytes(bytes))
 }
 
-fn caches(folder: &Path) -> Result<Vec<CacheLine>, Error> {
+fn caches(dirs: &Dirs) -> Result<Vec<CacheLine>, Error> {
     let mut lines = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        lines.push(CacheLine { name, size: Usage::of(&entry.path())?.bytes() });
+    for Cache { name, path, used, in_use } in Caches::new(dirs).list(&Boxes::new(dirs))? {
+        lines.push(CacheLine { name, size: Usage::of(&path)?.bytes(), used, in_use });
     }
-    lines.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(lines)
 }
 
@@ -220,6 +222,22 @@ fn drawn(report: &Report) -> Tree {
     kind("boxes", report.boxes.iter().map(|one| (one.name.as_str(), one.own, one.shared)).collect());
     kind("caches", report.caches.iter().map(|cache| (cache.name.as_str(), cache.size, 0)).collect());
     tree
+}
+
+/// How much caches take, and which of them were not needed for long.
+fn tell_caches(ui: &Ui, caches: &[CacheLine]) {
+    let bytes: u64 = caches.iter().map(|cache| cache.size).sum();
+    let shown = caches.iter().map(|cache| match cache.in_use {
+        true => format!("{} in use", cache.name),
+        false => format!("{} {}", cache.name, age(cache.used)),
+    });
+    if !caches.is_empty() {
+        let used = shown.collect::<Vec<_>>().join(", ");
+        ui.note(&format!(
+            "caches take {}, last used: {used}; `devbox prune --caches` frees them",
+            size(bytes)
+        ));
+    }
 }
 
 fn print(ui: &Ui, report: &Report) -> Result<(), Error> {
@@ -257,6 +275,7 @@ fn summary(ui: &Ui, report: &Report) {
         let free = size(bytes + report.staging);
         ui.note(&format!("{} of no image, and leftovers: devbox prune frees {free}", count(layers, "layer")));
     }
+    tell_caches(ui, &report.caches);
     for one in report.boxes.iter().filter(|one| one.closed > 0) {
         let closed = count(usize::try_from(one.closed).unwrap_or(usize::MAX), "folder");
         ui.warning(&format!(

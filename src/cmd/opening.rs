@@ -1,6 +1,7 @@
 //! From a plan to a session's exit code: the box is joined when it runs, started when it does not, made when it is
 //! not there, its image fetched when it is missing. `enter` and `run` differ in what they ask for, no more.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -16,7 +17,7 @@ use crate::error::{Error, ExitCode};
 use crate::gate::{Proxies, Rules};
 use crate::idmap::{self, IdMap, IdMaps};
 use crate::plan::resolve::{Accounts, Ask, ImageDefaults, Program, Resolved, resolve};
-use crate::plan::{self, Home, Host, Ids, Image, Isolation, Plan, User};
+use crate::plan::{self, Home, Host, Ids, Image, Isolation, MountMode, Plan, User};
 use crate::probe;
 use crate::rootfs::lookup::Merged;
 use crate::rootfs::{self, Caller, Wanted};
@@ -25,7 +26,7 @@ use crate::sandbox::{Confinement, Network, Spec};
 use crate::session::boxes::{Defaults, PATIENCE, pause};
 use crate::session::client::{self, Outcome, attend, c_string};
 use crate::session::start::{fingerprint, start};
-use crate::session::{self, Asked, Boxes, Record};
+use crate::session::{self, Asked, Boxes, Caches, Record, Taking};
 use crate::sys::entry;
 use crate::ui::{Table, Ui};
 
@@ -316,6 +317,7 @@ impl Opening<'_> {
             agent: keys.as_ref().map(|keys| keys.path.as_path()),
             volatile: self.ephemeral,
         };
+        let mut taking = self.take_caches(&folder)?;
         let layout = rootfs::prepare(&wanted)?;
         self.ui.step("root file system");
         for note in &layout.notes {
@@ -356,12 +358,27 @@ impl Opening<'_> {
             }
         };
         let begun = |fingerprint| {
+            drop(taking.take());
             begun(fingerprint);
             self.ui.step("set-up in the box and first session");
             self.ui.steps_end("start");
         };
         let outcome = attend(started.connection, started.terminals, asked, Some(&spec), begun);
         self.ended(boxes, outcome)?.ok_or(session::Error::Lost.into())
+    }
+
+    /// Keeps the caches of the profile from being removed; none where the box has caches of its own, or none at all.
+    fn take_caches(&self, folder: &Path) -> Result<Option<Taking>, Error> {
+        if self.plan.isolation == Isolation::Untrusted {
+            return Ok(None);
+        }
+        let caches = self.plan.mounts.iter().filter(|mount| mount.mode == MountMode::Cache);
+        let names: BTreeSet<&str> =
+            caches.filter_map(|mount| mount.source.as_ref()?.file_name()?.to_str()).collect();
+        if names.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Caches::new(self.dirs).take(folder, &names)?))
     }
 
     /// How a session ended: with a code, with a limit, or not at all because its box had gone.

@@ -1,5 +1,8 @@
 //! `devbox prune`: takes away what no image, box or running command needs.
 
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::Serialize;
 
 use super::full_maps;
@@ -11,8 +14,8 @@ use crate::error::{Error, ExitCode};
 use crate::oci::digest::Digest;
 use crate::probe::{self, System};
 use crate::sandbox::cgroup;
-use crate::session::Boxes;
-use crate::store::{Extent, Removed, Store};
+use crate::session::{Boxes, Cache, Caches};
+use crate::store::{Extent, Removed, Store, Usage};
 use crate::ui::{Ui, count, size};
 
 /// What was removed, as `--format json` prints it.
@@ -25,6 +28,7 @@ struct Pruned {
     layers: Vec<Digest>,
     stacks: Vec<Digest>,
     leftovers: usize,
+    caches: Vec<String>,
     bytes: u64,
 }
 
@@ -48,22 +52,51 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PruneArgs) -> Result<ExitCode, Er
     if !args.dry_run {
         setup::sweep_logs(dirs, &store);
     }
+    let mut bytes = removed.bytes;
+    let caches = if args.caches { caches(dirs, &boxes, args, &mut bytes)? } else { Vec::new() };
+    let removed = Removed { bytes, ..removed };
     match args.format {
         Format::Json => {
             let Removed { references, images, layers, stacks, leftovers, bytes } = removed;
             let dry_run = args.dry_run;
-            ui.json(&Pruned { dry_run, references, images, layers, stacks, leftovers, bytes })?;
+            ui.json(&Pruned { dry_run, references, images, layers, stacks, leftovers, caches, bytes })?;
         }
         Format::Table => {
             removed.references.iter().try_for_each(|reference| ui.line(reference))?;
             removed.images.iter().try_for_each(|image| ui.line(&image.to_string()))?;
-            ui.note(&summary(&removed, args.dry_run));
+            caches.iter().try_for_each(|cache| ui.line(cache))?;
+            ui.note(&summary(&removed, caches.len(), args.dry_run));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn summary(removed: &Removed, dry_run: bool) -> String {
+/// Removes caches nobody uses, or finds them; adds what they take to `bytes` and gives their names.
+fn caches(dirs: &Dirs, boxes: &Boxes, args: &PruneArgs, bytes: &mut u64) -> Result<Vec<String>, Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let oldest = now.saturating_sub(u64::from(args.older_than.unwrap_or(0)) * 86_400);
+    let mut sizes = BTreeMap::new();
+    let mut wanted = |cache: &Cache| {
+        let wanted = args.older_than.is_none() || cache.used < oldest;
+        if wanted {
+            let size = Usage::of(&cache.path).map_or(0, |usage| usage.freed());
+            sizes.insert(cache.name.clone(), size);
+        }
+        wanted
+    };
+    let all = Caches::new(dirs);
+    let removed: Vec<Cache> = match args.dry_run {
+        true => all.list(boxes)?.into_iter().filter(|cache| !cache.in_use && wanted(cache)).collect(),
+        false => {
+            let host = probe::host(dirs)?;
+            all.remove(boxes, wanted, || full_maps(&host))?
+        }
+    };
+    *bytes += removed.iter().filter_map(|cache| sizes.get(&cache.name)).sum::<u64>();
+    Ok(removed.into_iter().map(|cache| cache.name).collect())
+}
+
+fn summary(removed: &Removed, caches: usize, dry_run: bool) -> String {
     let Removed { references, images, layers, stacks, leftovers, bytes } = removed;
     let parts: Vec<String> = [
         (references.len(), "name"),
@@ -71,6 +104,7 @@ fn summary(removed: &Removed, dry_run: bool) -> String {
         (layers.len(), "layer"),
         (stacks.len(), "stack of merged layers"),
         (*leftovers, "leftover"),
+        (caches, "cache"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)

@@ -483,6 +483,11 @@ impl Boxes {
         Ok(self.connect(name)?.is_some() && self.try_claim(name)?.is_none())
     }
 
+    /// True when nobody has the box's lock: it is neither running, starting nor ending.
+    pub fn is_idle(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.try_claim(name)?.is_some())
+    }
+
     /// Connects to a running box; none when it does not run.
     pub fn connect(&self, name: &str) -> Result<Option<UnixStream>, Error> {
         let address = match Address::of(&self.runtime, name) {
@@ -592,8 +597,8 @@ impl Boxes {
     }
 }
 
-/// Removes a folder of a box, as root of the ids of `full` where it can't be done otherwise.
-fn remove_whole(
+/// Removes a folder of a box or of boxes, as root of the ids of `full` where it can't be done otherwise.
+pub(super) fn remove_whole(
     name: &str,
     doomed: &Path,
     full: impl FnOnce() -> Option<(Vec<IdMap>, Vec<IdMap>)>,

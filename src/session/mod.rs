@@ -17,6 +17,7 @@
 //! Every session, the first too, is asked of pid 1 over a connection, by the same code (`client`).
 
 pub mod boxes;
+mod caches;
 pub mod client;
 mod ended;
 mod keys;
@@ -29,6 +30,7 @@ mod terminal;
 pub mod watch;
 
 pub use boxes::{Boxes, Record};
+pub use caches::{Cache, Caches, Taking};
 pub use ended::Limited;
 pub use keys::Keys;
 pub use snapshots::Snapshot;
@@ -188,6 +190,14 @@ pub enum Error {
     /// No namespace to remove other users' files in.
     #[error(transparent)]
     Userns(#[from] crate::userns::Error),
+    /// Removing a cache.
+    #[error("cannot remove {}", .path.display())]
+    Cache {
+        /// The folder it was moved to.
+        path: PathBuf,
+        /// Why.
+        source: crate::store::Error,
+    },
     /// Removing a tree.
     #[error("cannot remove box `{name}`")]
     Remove {
@@ -215,6 +225,7 @@ impl Error {
             Self::Snapshot { .. } => "the box itself is not touched by it; remove the snapshot's folder".into(),
             Self::HalfApplied { source, .. } => return source.hint(),
             Self::Running(name) => format!("`devbox stop {name}` ends it"),
+            Self::Cache { .. } => "it is in no box's way: remove the folder by hand".into(),
             Self::Dirs(error) => return error.hint(),
             Self::Start { source, .. } => return source.hint(),
             Self::Userns(error) => return error.hint(),

@@ -109,6 +109,12 @@ pub struct PruneArgs {
     /// Also images that have a name, when no box is made of them
     #[arg(short, long)]
     pub all: bool,
+    /// Also caches of `mode = "cache"`, but for those of running boxes
+    #[arg(long)]
+    pub caches: bool,
+    /// Only caches that no box took for so many days
+    #[arg(long, value_name = "DAYS", requires = "caches")]
+    pub older_than: Option<u32>,
     /// Only say what would be removed
     #[arg(short = 'n', long)]
     pub dry_run: bool,
