@@ -102,13 +102,13 @@ home: private
 project: /home/me/src/app
 hostname: app
 network: host
-env: CARGO_HOME=/usr/local/cargo
+env: CARGO_HOME=/var/cache/cargo
+env: CARGO_INSTALL_ROOT=/usr/local/cargo
 env: RUST_BACKTRACE=1
 env: TOKEN (from the host)
 mount: /scratch (tmpfs)
+mount: /var/cache/cargo (cache cargo)
 mount: /home/me/.gitconfig (ro, optional)
-mount: /usr/local/cargo/registry (cache cargo-registry)
-mount: /usr/local/cargo/git (cache cargo-git)
 mount: /home/me/src/app/data/in from /home/me/src/app/data (overlay)
 profile: rust-env (built in)
 profile: devbox.toml (/home/me/src/app/devbox.toml)
