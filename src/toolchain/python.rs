@@ -42,7 +42,7 @@ pub(super) fn find(folder: &Folder<'_>) -> Option<Toolchain> {
     } else if pipfile.is_some() {
         python.step("pip install pipenv", is_there("Pipfile"));
     } else if folder.has("requirements.txt") {
-        python.remarks.push("`python -m venv .venv && .venv/bin/pip install -r requirements.txt` brings the project's packages.".into());
+        python.remarks.push("`python3 -m venv .venv && .venv/bin/pip install -r requirements.txt` brings the project's packages.".into());
     }
     Some(python)
 }
