@@ -115,6 +115,13 @@ fn set_up_where_the_project_evidently_needs_it() {
 
     let (_, found) = self::starter(&[("CMakeLists.txt", "project(a)")]);
     assert!(set_up(&found).last().unwrap().contains("cmake ninja-build"), "{:?}", set_up(&found));
+    let cmake = "find_package(ZLIB 1.2 REQUIRED)\n# find_package(CURL)\n pkg_check_modules(X REQUIRED sqlite3>=3 fmt)\n";
+    let (starter, found) = self::starter(&[("CMakeLists.txt", cmake)]);
+    assert!(set_up(&found).last().unwrap().ends_with("ninja-build zlib1g-dev libsqlite3-dev libfmt-dev"));
+    assert!(starter.text.contains("# CMakeLists.txt looks for ZLIB"), "{}", starter.text);
+    let meson = "dep = dependency('openssl', version: '>=3')\n";
+    let (_, found) = self::starter(&[("meson.build", meson)]);
+    assert!(set_up(&found).last().unwrap().ends_with("libssl-dev"));
     let (_, found) = self::starter(&[("meson.build", "project('a')")]);
     assert!(set_up(&found).last().unwrap().contains("meson ninja-build"));
     let (_, found) = self::starter(&[("pyproject.toml", ""), ("uv.lock", "")]);
