@@ -29,6 +29,7 @@ mod scripts;
 mod trust;
 
 // Images: from a registry, by every road, and what must not come in.
+mod lock;
 mod pull;
 mod registry;
 mod setup;

@@ -155,6 +155,12 @@ impl Opening<'_> {
             ));
             return Ok(record);
         }
+        if self.hook.is_some() {
+            self.ui.note(&format!(
+                "box `{name}` is over another image or set-up than is asked for now; `devbox enter` puts it over that"
+            ));
+            return Ok(record);
+        }
         ensure_movable(boxes, &record)?;
         let store = Store::open(&self.dirs.store())?;
         // Nothing is removed from the store between the look at its layers and the box's record.

@@ -78,7 +78,8 @@ impl LockError {
             Self::RunsOverOther { name } => format!("`devbox stop {name}`, then the same command"),
             Self::Contradicts { .. } => "remove it and `devbox lock` anew".into(),
             Self::Gone { .. } => {
-                "`devbox update` goes over to what the name stands for now; who still has it can push it back (`devbox push`)"
+                "`devbox update` goes over to what the name stands for now; a registry that still has it can be made its mirror in \
+                 registries.conf"
                     .into()
             }
             Self::NoProject => "`devbox init` makes one".into(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::flags::{self, checked};
-use super::pin::{Drift, pin};
+use super::pin::pin;
 use super::{
     Driver, Error, Flags, Home, Host, Ids, Image, Plan, User, Variable, mounts, network, project, setup,
     untrusted,
@@ -62,8 +62,7 @@ pub fn make(
     let (pin, unpinned_because) = match pin(found, flags, &image, &platform) {
         Ok(pin) => (Some(pin), None),
         Err(drift) if flags.locked => return Err(Error::Drift(drift)),
-        Err(Drift::NoLock) => (None, None),
-        Err(drift) => (None, Some(drift.to_string())),
+        Err(drift) => (None, found.lock.is_some().then(|| drift.to_string())),
     };
     let plan = Plan {
         name,

@@ -50,10 +50,10 @@ pub enum Drift {
 
 /// What the lock in `found` has for `image` on `platform`; or why it has nothing to say.
 pub(super) fn pin(found: &Found, flags: &Flags, image: &Image, platform: &str) -> Result<Pin, Drift> {
-    let Some(lock) = &found.lock else { return Err(Drift::NoLock) };
     if flags.image.is_some() {
         return Err(Drift::Flag("--image"));
     }
+    let Some(lock) = &found.lock else { return Err(Drift::NoLock) };
     let Image::Registry(reference) = image else { return Err(Drift::Unlockable(image.to_string())) };
     let Some(locked) = lock.image(reference) else { return Err(Drift::Image(reference.clone())) };
     let wanted = platform.parse::<Platform>().ok();

@@ -44,6 +44,10 @@ pub fn check(policy: &Policy, made: Made<'_>, real: &dyn Fn(&Path) -> Option<Pat
     if let Image::Registry(name) = &made.plan.image {
         registry(policy, name)?;
     }
+    // what comes from there becomes layers, too
+    if let Some(cache) = &made.plan.setup.cache {
+        registry(policy, cache)?;
+    }
     for rule in &policy.rules {
         let excepted = |path: &PathBuf| {
             let places = rule.except.iter().filter_map(|place| place.resolve(&made.host.home, None));
@@ -261,6 +265,11 @@ mod tests {
         assert_eq!(refusal(policy, &image("host"), &Flags::default()), None);
         let said = refusal(policy, &image("rust:1"), &Flags::default()).unwrap();
         assert!(said.contains("`registries`") && said.contains("docker.io/library/rust:1"), "{said}");
+        let cache =
+            project("image = \"r.example/a:1\"\n[setup]\nrun = [\"a\"]\ncache = \"other.example/a\"\n");
+        assert!(
+            refusal(policy, &cache, &Flags::default()).is_some_and(|said| said.contains("other.example/a"))
+        );
         let flags = Flags { image: Some("debian".parse().unwrap()), ..Flags::default() };
         assert!(refusal(policy, &image("r.example/a:1"), &flags).is_some());
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::mounts::SECRETS;
+use super::setup::Step;
 use super::{
     Error, Flags, Home, Host, Image, Isolation, MountMode, Network, Plan, Variable, mounts, project,
 };
@@ -51,6 +52,8 @@ pub enum Kind {
     Env,
     /// A file handed in by name.
     Secret,
+    /// A set-up for an untrusted box, which is not done in one.
+    Setup,
 }
 
 impl Kind {
@@ -65,6 +68,7 @@ impl Kind {
             Self::SshAgent => "ssh-agent",
             Self::Env => "env",
             Self::Secret => "secret",
+            Self::Setup => "setup",
         }
     }
 }
@@ -167,6 +171,17 @@ pub fn wishes(
             }
         };
         wishes.push(wish.reaching(source));
+    }
+    // to install packages takes a root that an untrusted box does not have
+    if plan.isolation == Isolation::Untrusted && !plan.setup.steps.is_empty() {
+        let titles: Vec<String> = plan.setup.steps.iter().map(Step::title).collect();
+        let steps = serde_json::to_vec(&plan.setup.steps).unwrap_or_default();
+        wishes.push(Wish::new(
+            Kind::Setup,
+            format!("sets its image up as root of a `dev` box: {}", titles.join("; ").escape_debug()),
+            "these commands run without the walls of an untrusted box, though with nothing of yours in it",
+            &[&steps],
+        ));
     }
     // the usual network of one's own boxes is the host's, beyond which there is nothing
     if plan.isolation == Isolation::Untrusted {
@@ -298,6 +313,17 @@ pub(crate) mod tests {
             let text = format!("image = \"debian\"\nisolation = \"{isolation}\"\n[network]\n{text}\n");
             assert_eq!(wishes(&project(&text), &flags), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_set_up_is_not_as_confined_as_the_box() {
+        let text = "image = \"debian\"\n[setup]\npackages = [\"a\", \"b\"]\nrun = [\"c\\u001b\"]\n";
+        let untrusted = Flags { isolation: Some(Isolation::Untrusted), ..Flags::default() };
+        assert!(wishes(&project(text), &Flags::default()).is_empty());
+        assert_eq!(
+            wishes(&project(text), &untrusted),
+            ["sets its image up as root of a `dev` box: packages a b; c\\u{1b}"]
+        );
     }
 
     #[test]
