@@ -59,20 +59,22 @@ fn of(places: &Places, selector: &Selector, cwd: &Path) -> Result<Vec<Setting>, 
     let own: Vec<_> = layers.iter().map(|(text, profile)| (text, entries(profile))).collect();
     let mut settings: Vec<Setting> = Vec::new();
     for entry in entries(&merged) {
-        let last = own.iter().rev().find_map(|(text, entries)| {
-            let same = |other: &&Entry| other.is_same(&entry);
-            Some((text, entries.iter().rev().find(same)?))
-        });
-        let from = last.map(|(text, entry)| origin(text, entry)).unwrap_or_default();
+        let same = own.iter().flat_map(|(text, entries)| entries.iter().map(move |other| (text, other)));
+        let mut same = same.filter(|(_, other)| other.is_same(&entry));
+        // of two the later counts; but the same command twice is two steps
+        let is_step = (entry.table, entry.key.as_str()) == ("setup", "run");
+        let found = match is_step {
+            true => same.nth(settings.iter().filter(|other| entry.is(other)).count()),
+            false => same.next_back(),
+        };
+        let from = found.map(|(text, entry)| origin(text, entry)).unwrap_or_default();
         let Entry { table, key, value, index } = entry;
         let is_item = index.is_some();
-        // of two the later counts
         settings.retain(|other| {
             let same = other.table == table && other.key == key;
-            // the same command twice is two steps
             !(is_item
                 && same
-                && (table, key.as_str()) != ("setup", "run")
+                && !is_step
                 && (other.value == value || key == "mounts" && target(&other.value) == target(&value)))
         });
         settings.push(Setting { table, key, value, is_item, from });
@@ -91,6 +93,10 @@ struct Entry {
 }
 
 impl Entry {
+    fn is(&self, setting: &Setting) -> bool {
+        self.table == setting.table && self.key == setting.key && self.value == setting.value
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         self.table == other.table && self.key == other.key && self.value == other.value
     }
@@ -201,10 +207,13 @@ fn entries(profile: &Profile) -> Vec<Entry> {
     entries
 }
 
-/// What `[setup]` says. Variables stand with the steps of their file; here with the last that has them.
+/// What `[setup]` says, as one file would: all packages before all commands, and variables as the last file that has
+/// them.
 fn set_up(setup: &Setup, add: &mut impl FnMut(&'static str, &str, Option<usize>, Value)) {
     let (mut packages, mut commands) = (0.., 0..);
-    for step in &setup.steps {
+    let mut steps: Vec<_> = setup.steps.iter().collect();
+    steps.sort_by_key(|step| matches!(step.action, Action::Run(_)));
+    for step in steps {
         match &step.action {
             Action::Packages(names) => {
                 for (name, index) in names.iter().zip(&mut packages) {
@@ -246,13 +255,11 @@ fn origin(text: &Text, entry: &Entry) -> Whence {
 /// Where in `text` the entry is written, in bytes.
 fn place(text: &str, entry: &Entry) -> Option<usize> {
     let top = DeTable::parse(text).ok()?.into_inner();
-    let table = match entry.table {
-        "" => &top,
-        table => match top.get(table)?.get_ref() {
-            DeValue::Table(table) => table,
-            _ => return None,
-        },
-    };
+    let mut table = &top;
+    for part in entry.table.split('.').filter(|part| !part.is_empty()) {
+        let DeValue::Table(inner) = table.get(part)?.get_ref() else { return None };
+        table = inner;
+    }
     // who names hosts to allow has said `private`
     let key = if entry.key == "mode" && !table.contains_key("mode") { "allow" } else { &entry.key };
     let (name, value) = table.get_key_value(key)?;
@@ -328,6 +335,11 @@ impl std::fmt::Display for Whence {
 fn literal(value: &Value) -> String {
     match value {
         Value::String(text) => quote(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", ")),
+        Value::Table(keys) => {
+            let keys = keys.iter().map(|(key, value)| format!("{key} = {}", literal(value)));
+            format!("{{ {} }}", keys.collect::<Vec<_>>().join(", "))
+        }
         other => other.to_string(),
     }
 }

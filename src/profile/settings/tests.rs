@@ -46,6 +46,14 @@ mode = "cache"
 allow = ["a.example", "*.b.example:22"]
 ports = ["8080:80"]
 
+[setup]
+packages = ["clang", "make"]
+run = ["make x", "true", "make x"]
+cache = "registry.example/team/cache"
+
+[setup.env]
+C = "d"
+
 [secrets]
 npmrc = "~/.npmrc"
 "a.b" = "x"
@@ -129,4 +137,27 @@ mode = "ro"
     assert_eq!(shown, expected);
     let (built_in, _) = show(&[("app/devbox.toml", "extends = [\"rust-env\"]\n")]);
     assert!(built_in.contains("# built in rust-env:"), "{built_in}");
+}
+
+#[test]
+fn steps_of_several_files_are_shown_as_those_of_one() {
+    let base = "[setup]\npackages = [\"make\"]\nrun = [\"true\"]\nenv = { A = \"b\" }\n";
+    let top = "extends = [\"base\"]\n[setup]\npackages = [\"clang\"]\nrun = [\n  { command = \"a \\\"b\\\"\", files = [\"x\"] },\n  \"true\",\n]\n";
+    let (shown, _) = show(&[("personal/base.toml", base), ("app/devbox.toml", top)]);
+    let expected = r#"[setup]
+packages = [
+  "make",  # /personal/base.toml:2
+  "clang",  # /app/devbox.toml:3
+]
+run = [
+  "true",  # /personal/base.toml:3
+  { command = "a \"b\"", files = ["x"] },  # /app/devbox.toml:5
+  "true",  # /app/devbox.toml:6
+]
+
+[setup.env]
+A = "b"  # /personal/base.toml:4
+"#;
+    assert_eq!(shown, expected);
+    assert_eq!(profile(&shown, "/").setup.steps.len(), 4);
 }
