@@ -102,7 +102,7 @@ fn set_up_where_the_project_evidently_needs_it() {
     let (starter, found) = starter(&[("Cargo.toml", ""), ("Cargo.lock", lock)]);
     assert_eq!(set_up(&found), ["pkg-config libssl-dev cmake"]);
     assert!(starter.chosen.iter().any(|line| line.contains("libssl-dev, for Cargo.lock has openssl-sys")));
-    assert!(found.profile.mounts.iter().any(|mount| mount.target.to_string() == "/usr/local/cargo/registry"));
+    assert!(found.profile.mounts.iter().any(|mount| mount.target.to_string() == "/var/cache/cargo"));
 
     let toolchain = "[toolchain]\nchannel = \"1.85\"\ncomponents = [\"clippy\"]\n";
     let (_, found) = self::starter(&[("rust-toolchain.toml", toolchain)]);
