@@ -130,6 +130,10 @@ impl Opening<'_> {
 
     /// Puts a box over what the lock and the set-up want below it, where that is something else by now and it does not run.
     fn follow(&self, boxes: &Boxes, record: Record) -> Result<Record, Error> {
+        // one that came from another machine has its set-up, and no profile to say so
+        if self.plan.profiles.is_empty() && record.profiles.is_empty() {
+            return Ok(record);
+        }
         let Some(stands_on) = record.base.or(record.manifest) else { return Ok(record) };
         let base = self.plan.pin.as_ref().map_or(stands_on, |pin| pin.manifest);
         let key = match self.plan.setup.steps.is_empty() {
