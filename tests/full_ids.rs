@@ -35,7 +35,7 @@ fn several_users() {
         ("setgid bits stay where chown leaves them", "mkdir /srv/own; chown app:www /srv/own; chmod 2770 /srv/own; stat -c '%U:%G %a' /srv/own", "app:www 2770"),
         ("processes belong to their users", "su www -c 'sleep 5' & sleep 0.3; stat -c %U /proc/$(pidof sleep | cut -d' ' -f1); kill %1 2>/dev/null; killall sleep", "www"),
     ]);
-    // fuse-overlayfs makes all under the group of who asks; README says so
+    // fuse-overlayfs makes all under the group of who asks; docs/ids.md says so
     if host::driver().as_deref() != Some("fuse") {
         test.table(&[
             ("a setgid folder hands on its group", "su app -c 'umask 2; touch /srv/shared/f; mkdir /srv/shared/d'; stat -c '%u:%g %a' /srv/shared/f /srv/shared/d", "1000:33 664\n1000:33 2775"),

@@ -64,7 +64,7 @@ const fn key(
     Key { path, kind, default, description, example }
 }
 
-/// All keys, as README lists them.
+/// All keys, as docs/profiles.md lists them.
 #[rustfmt::skip]
 const KEYS: &[Key] = &[
     key("image", WordsOr(&["host"], ANY), Some("\"host\""), "\"docker.io/library/rust:1\"",

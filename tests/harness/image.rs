@@ -33,6 +33,7 @@ pub struct Image {
     layers: Vec<(Vec<u8>, Packing)>,
     config: Value,
     architecture: &'static str,
+    created: Option<&'static str>,
     docker: bool,
 }
 
@@ -48,7 +49,7 @@ pub struct Built {
 impl Image {
     pub fn empty() -> Self {
         let config = json!({ "Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"], "Cmd": ["sh"] });
-        Self { layers: Vec::new(), config, architecture: architecture(), docker: false }
+        Self { layers: Vec::new(), config, architecture: architecture(), created: None, docker: false }
     }
 
     /// Busybox with its links, users `root` and `app` (1000:1000), and the folders a system has.
@@ -79,6 +80,12 @@ impl Image {
         self
     }
 
+    /// When it was made, by RFC 3339.
+    pub fn created(mut self, moment: &'static str) -> Self {
+        self.created = Some(moment);
+        self
+    }
+
     /// Docker's schema 2 media types instead of OCI's.
     pub fn docker(mut self) -> Self {
         self.docker = true;
@@ -89,10 +96,13 @@ impl Image {
         let mut blobs: Vec<_> = self.layers.iter().map(|(tar, packing)| pack(tar, *packing)).collect();
         let kinds: Vec<_> = self.layers.iter().map(|(_, packing)| self.layer_type(*packing)).collect();
         let diff_ids: Vec<_> = self.layers.iter().map(|(tar, _)| digest(tar)).collect();
-        let config = json!({
+        let mut config = json!({
             "architecture": self.architecture, "os": "linux", "config": self.config,
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
+        if let Some(created) = self.created {
+            config["created"] = created.into();
+        }
         let config = serde_json::to_vec(&config).unwrap();
         let layers: Vec<_> = kinds.iter().zip(&blobs).map(|(kind, blob)| descriptor(kind, blob)).collect();
         let (media_type, config_type) = if self.docker {

@@ -219,7 +219,7 @@ fn what_one_refuses_the_other_does() {
 }
 
 #[test]
-fn built_in_profiles_and_those_of_the_readme_are_valid() {
+fn built_in_profiles_and_those_of_the_documents_are_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut seen = 0;
     for entry in std::fs::read_dir(root.join("profiles")).unwrap().flatten() {
@@ -230,12 +230,14 @@ fn built_in_profiles_and_those_of_the_readme_are_valid() {
         }
     }
     assert_eq!(seen, 7);
-    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let pages = std::fs::read_dir(root.join("docs")).unwrap().flatten().map(|entry| entry.path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let texts: String = pages.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let blocks = texts.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     // other files say their names
     let blocks: Vec<_> =
         blocks.filter(|text| !text.starts_with("# /") || text.contains("devbox.toml")).collect();
-    assert!(blocks.len() >= 4);
+    assert!(blocks.len() >= 8, "{}", blocks.len());
     for text in blocks {
         valid(text).unwrap_or_else(|wrong| panic!("{wrong} in\n{text}"));
         if let Err(wrong) = written(text) {
