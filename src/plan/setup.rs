@@ -143,7 +143,8 @@ if has apt-get; then
     apt() {
         apt-get -q -y -o APT::Sandbox::User=root -o APT::Update::Error-Mode=any \
             -o Dir::State::lists="$kept/lists" -o Dir::Cache::archives="$kept/archives" \
-            -o APT::Keep-Downloaded-Packages=true -o Dpkg::Use-Pty=0 "$@"
+            -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Keep-Downloaded-Packages=true \
+            -o Dpkg::Use-Pty=0 "$@"
     }
     apt update
     apt install --no-install-recommends "$@"
