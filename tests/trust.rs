@@ -173,3 +173,15 @@ fn an_organisation_can_forbid() {
     test.plain(open).cwd(test.path("")).output().ok();
     under_policy(&test, "", &["plan", "host"]).refused(&["policy.toml", "written by others"]);
 }
+
+#[test]
+fn what_an_untrusted_box_wants_is_a_wish_of_its_own() {
+    let test = Test::new();
+    test.project_file("image = \"registry.invalid/a:1\"\n[network]\nallow = [\"a.example\"]\n");
+    test.devbox(["trust"]).output().ok().says(&["wants nothing beyond"]);
+    let run = ["run", "--untrusted", "--", "true"];
+    test.devbox(run).output().refused(&["reaches a.example", "send there", "`devbox trust --untrusted`"]);
+    test.devbox(["--yes", "trust", "--untrusted"]).output().ok().lists(&["reaches a.example"]);
+    test.devbox(["trust", "--untrusted"]).output().ok();
+    test.devbox(["trust", "--list"]).output().ok().lists(&["reaches a.example"]);
+}
