@@ -11,9 +11,9 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use super::boxes::{Boxes, remove_whole};
+use super::boxes::{Boxes, pause, remove_whole};
 use super::{Error, at};
 use crate::dirs::{self, Dirs};
 use crate::idmap::IdMap;
@@ -21,6 +21,9 @@ use crate::sys::fd;
 
 /// Names of one box are no longer than this together.
 const MAX: usize = 1 << 20;
+
+/// How long a box may take to end.
+const ENDING: Duration = Duration::from_millis(500);
 
 /// The caller's caches.
 #[derive(Debug)]
@@ -141,15 +144,27 @@ fn is_left(name: &str) -> bool {
     pid.is_none_or(|pid| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists())
 }
 
-/// Names of what boxes have that are running, starting or ending.
+/// Whether a box is running or starting. One whose last session has just ended is given the moment to end it takes.
+fn is_at_work(boxes: &Boxes, name: &str) -> Result<bool, Error> {
+    let began = Instant::now();
+    while !boxes.is_idle(name)? {
+        if began.elapsed() > ENDING || boxes.connect(name)?.is_some() {
+            return Ok(true);
+        }
+        pause(began);
+    }
+    Ok(false)
+}
+
+/// Names of what boxes have that are running or starting.
 fn in_use(boxes: &Boxes) -> Result<BTreeSet<String>, Error> {
     let mut names = BTreeSet::new();
     for name in boxes.names()? {
         let path = boxes.folder(&name)?.join("caches");
         let Ok(text) = fd::read_small(&path, MAX) else { continue };
-        match boxes.is_idle(&name) {
-            Ok(true) | Err(Error::NoSuchBox(_)) => {}
-            Ok(false) => names.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned)),
+        match is_at_work(boxes, &name) {
+            Ok(false) | Err(Error::NoSuchBox(_)) => {}
+            Ok(true) => names.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned)),
             Err(error) => return Err(error),
         }
     }
