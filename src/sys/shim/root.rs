@@ -10,6 +10,7 @@ use crate::notify;
 use crate::options::{self, Request, Shell, lists};
 use crate::owners;
 use crate::path::{self, Failure};
+use crate::session;
 use crate::text::{self, Pointers, Text};
 
 const O_WRONLY: usize = 1;
@@ -193,6 +194,13 @@ fn become_shell(name: &[u8], shell: &[u8], arguments: &Arguments, request: &Requ
         for word in [c"-c", c"\"$@\"", c"sudo"] {
             argv.push(word.as_ptr());
         }
+    }
+    let alone = !request.login && request.script.is_none() && arguments.get(request.words).is_none();
+    let is_there = Text::<300>::new().add(shell).c_str().is_some_and(kernel::exists);
+    if alone && text::base_name(shell) == b"bash" && is_there && kernel::exists(session::BASH) {
+        // its prompt names the box like that of a session
+        argv.push(c"--rcfile".as_ptr());
+        argv.push(session::BASH.as_ptr());
     }
     argv.extend(words, |_| true);
     let named = matches!(request.shell, Some(Shell::Named(_)));

@@ -78,7 +78,7 @@ fn list(arguments: &Arguments, at: usize) -> Range<usize> {
 }
 
 /// Start files of ours for shells, which the box has unless it was started by a devbox that knew none (`rootfs::shell`).
-const BASH: &CStr = c"/run/devbox/shell/bashrc";
+pub const BASH: &CStr = c"/run/devbox/shell/bashrc";
 const FISH: &CStr = c"source /run/devbox/shell/config.fish";
 const ZSH: &CStr = c"ZDOTDIR=/run/devbox/shell";
 
