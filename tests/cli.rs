@@ -52,6 +52,7 @@ pub const VERBS: &[&str] = &[
     "doctor",
     "hook",
     "completions",
+    "man",
 ];
 
 #[test]

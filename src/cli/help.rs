@@ -434,3 +434,12 @@ Examples:
   devbox completions --install
   devbox completions --install zsh
   devbox completions bash > /usr/share/bash-completion/completions/devbox";
+
+pub(super) const MAN: &str = "\
+devbox(1), a page for each verb, and devbox.toml(5) with all keys of a profile, made from the same definitions as the \
+program. --install puts them into $XDG_DATA_HOME/man, where man(1) looks when ~/.local/bin is in PATH, or by MANPATH.
+
+Examples:
+  devbox man | man -l -
+  devbox man --install
+  devbox man --dir /usr/share/man/man1";

@@ -206,8 +206,8 @@ pub enum Verb {
     /// Print a completion script for a shell, or install it
     #[command(after_long_help = help::COMPLETIONS)]
     Completions(CompletionsArgs),
-    /// Write the man pages
-    #[command(hide = true)]
+    /// Print or write the man pages
+    #[command(after_long_help = help::MAN)]
     Man(ManArgs),
 }
 

@@ -151,6 +151,29 @@ const KEYS: &[Key] = &[
         "A repository that results are fetched from and pushed to, by key."),
 ];
 
+/// A key as people look it up.
+#[derive(Debug, Clone, Copy)]
+pub struct Described {
+    /// Where it stands: `image`, `network.mode`, `mounts[].target`.
+    pub path: &'static str,
+    /// What it means, in Markdown.
+    pub description: &'static str,
+    /// What is used where it is left out, as TOML.
+    pub default: Option<&'static str>,
+    /// A value, as TOML.
+    pub example: &'static str,
+}
+
+/// All keys there are, in the order they are written.
+pub fn described() -> impl Iterator<Item = Described> {
+    KEYS.iter().map(|Key { path, default, description, example, .. }| Described {
+        path,
+        description,
+        default: *default,
+        example,
+    })
+}
+
 /// The JSON Schema (draft 2020-12) of `devbox.toml` and of every other profile.
 pub fn schema() -> Value {
     let mut schema = table("");

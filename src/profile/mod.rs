@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 pub use amount::assign;
 pub use error::{Error, Mistake};
 pub use grammar::BadValue;
-pub use keys::schema;
+pub use keys::{Described, described, schema};
 pub use load::{Layer, Listed, list};
 pub use lock::{LOCK_FILE, Lock, LockedImage, LockedPlatform, LockedSetup};
 pub(crate) use nearest::nearest;

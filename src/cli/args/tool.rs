@@ -129,7 +129,10 @@ pub struct CompletionsArgs {
 /// Arguments of `man`.
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// Folder for one page a verb; without it the main page is printed
+    /// Put them where man(1) finds those of this user
+    #[arg(long, conflicts_with = "dir")]
+    pub install: bool,
+    /// Write all of them into this folder; without it the main page is printed
     #[arg(long, value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 }
