@@ -23,10 +23,10 @@ use crate::rootfs::lookup::Merged;
 use crate::rootfs::{self, Caller, Wanted};
 use crate::sandbox::wire::{Identity, Open};
 use crate::sandbox::{Confinement, Network, Spec};
-use crate::session::boxes::{Defaults, PATIENCE, pause};
+use crate::session::boxes::{PATIENCE, pause};
 use crate::session::client::{self, Outcome, attend, c_string};
 use crate::session::start::{fingerprint, start};
-use crate::session::{self, Asked, Boxes, Caches, Record, Taking};
+use crate::session::{self, Asked, Boxes, Caches, Defaults, Record, Taking};
 use crate::sys::entry;
 use crate::ui::{Table, Ui};
 

@@ -8,21 +8,17 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::dirs::{self, Dirs};
 use crate::idmap::{IdMap, IdMaps};
 use crate::limits::Limit;
-use crate::mount::Driver;
-use crate::oci::config::ImageConfig;
-use crate::oci::digest::Digest;
-use crate::plan::{Isolation, Origin};
 use crate::rootfs::project;
 use crate::sandbox::wire::Request;
 use crate::sys::fd;
 use crate::{store, userns};
 
-use super::{Error, Limited, at, ended, parts};
+use super::{Error, Limited, Record, at, ended, parts};
 
 /// Longer than any record we write.
 const MAX_RECORD: usize = 16 << 20;
@@ -34,79 +30,6 @@ const MAX_WORD: usize = 64;
 pub const ANEW: &str = " anew";
 /// How long another devbox may take to start or end a box.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What a box is made of; written once, when it is made.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Layout version.
-    pub version: u32,
-    /// The box's name.
-    pub name: String,
-    /// Seconds since the epoch.
-    pub created: u64,
-    /// Reference as given; `host` for a box over the host's own root.
-    pub image: String,
-    /// The image's manifest.
-    pub manifest: Option<Digest>,
-    /// Its layers' diff_ids, bottom first: the box keeps them whatever happens to the reference.
-    pub layers: Vec<Digest>,
-    /// What the image's configuration decides at each start.
-    pub defaults: Defaults,
-    /// The profiles it was made from, base first.
-    pub profiles: Vec<Origin>,
-    /// The project folder at its making.
-    pub project: Option<PathBuf>,
-    /// Thrown away at its end.
-    pub ephemeral: bool,
-    /// For a box without a profile: who its sessions run as, as on the command line.
-    pub user: Option<String>,
-    /// For a box without a profile: its id mode.
-    pub ids: Option<String>,
-    /// What it is made for. It stays so: what untrusted code wrote is never entered as one's own, nor the other way round.
-    #[serde(default)]
-    pub isolation: Isolation,
-    /// What made its root last, and so the form of its own files; has no meaning for `image = "host"`.
-    #[serde(default)]
-    pub driver: Driver,
-    /// Why it is not the best one.
-    #[serde(default)]
-    pub driver_because: Option<String>,
-    /// The box of which `run --forks` made it another.
-    #[serde(default)]
-    pub fork_of: Option<String>,
-    /// The image its set-up was done to; none when it stands on the image itself.
-    #[serde(default)]
-    pub base: Option<Digest>,
-    /// The key of its set-up.
-    #[serde(default)]
-    pub setup: Option<Digest>,
-    /// The key of the set-up step it was made to do.
-    #[serde(default)]
-    pub step: Option<Digest>,
-}
-
-/// The parts of an image's configuration that a start needs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Defaults {
-    /// `NAME=value` lines.
-    pub env: Vec<String>,
-    /// First words of the default command.
-    pub entrypoint: Vec<String>,
-    /// Further words.
-    pub cmd: Vec<String>,
-    /// Working directory.
-    pub working_dir: Option<String>,
-    /// `user[:group]`, names or ids.
-    pub user: Option<String>,
-}
-
-impl From<ImageConfig> for Defaults {
-    fn from(config: ImageConfig) -> Self {
-        let ImageConfig { env, entrypoint, cmd, working_dir, user, .. } = config;
-        Self { env, entrypoint, cmd, working_dir, user }
-    }
-}
 
 /// All boxes of the caller.
 #[derive(Debug, Clone)]

@@ -22,6 +22,7 @@ pub mod client;
 mod ended;
 mod keys;
 mod parts;
+mod record;
 mod relay;
 mod replace;
 mod snapshots;
@@ -29,10 +30,11 @@ pub mod start;
 mod terminal;
 pub mod watch;
 
-pub use boxes::{Boxes, Record};
+pub use boxes::Boxes;
 pub use caches::{Cache, Caches, Taking};
 pub use ended::Limited;
 pub use keys::Keys;
+pub use record::{Defaults, Record};
 pub use snapshots::Snapshot;
 
 use std::io;
