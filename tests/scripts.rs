@@ -134,7 +134,7 @@ fn exit_codes_are_those_of_the_table() {
     needs!(boxes);
     let test = project();
     let help = test.devbox(["--help"]).output().ok().text();
-    let readme = fs::read_to_string(source().join("README.md")).unwrap();
+    let reference = fs::read_to_string(source().join("docs/reference.md")).unwrap();
     for (command, code) in [
         (&["run", "--", "true"][..], 0),
         (&["run", "--", "sh", "-c", "exit 7"], 7),
@@ -146,7 +146,7 @@ fn exit_codes_are_those_of_the_table() {
     ] {
         test.devbox(command).output().fails(code);
         if (122..=127).contains(&code) {
-            assert!(help.contains(&code.to_string()) && readme.contains(&format!("| {code} |")), "{code}");
+            assert!(help.contains(&code.to_string()) && reference.contains(&format!("| {code} |")), "{code}");
         }
     }
 }
