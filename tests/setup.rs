@@ -327,6 +327,25 @@ fn a_result_is_an_image_like_others() {
 }
 
 #[test]
+fn owners_are_those_the_steps_gave() {
+    needs!(boxes, images, subids);
+    let steps = "run = [\"echo x > /srv/x; chown 1000:1000 /srv/x; mkdir -m 2775 /srv/d; chgrp 5 /srv/d\"]";
+    let test = project(steps);
+    let file = fs::read_to_string(test.project().join("devbox.toml")).unwrap();
+    test.project_file(&file.replace("[setup]", "ids = \"full\"\n[setup]"));
+    let look = "stat -c '%u:%g %a' /srv/x /srv/d";
+    assert_eq!(done(&test.sh(look).ok().prints("1000:1000 644\n0:5 2775")), [1]);
+    test.devbox(["diff", "demo"]).output().ok().prints("");
+    test.devbox(["rm", "-f", "demo"]).output().ok();
+    // with one id they are written down, for those who can have them
+    test.project_file(&file);
+    let name = test.devbox(["setup", "-q"]).output().ok().text().trim().to_owned();
+    let said =
+        test.devbox(["run", "--rm", "--ids", "full", "--image", &name, "--", "sh", "-c", look]).output();
+    said.ok().prints("1000:1000 644\n0:5 2775");
+}
+
+#[test]
 fn packages_of_debian() {
     needs!(boxes, images, debian, mirror);
     let tar = fs::read(host::debian_tar().unwrap()).unwrap();
