@@ -170,7 +170,9 @@ struct Compared {
 }
 
 pub(super) fn outdated(ui: &Ui, dirs: &Dirs, args: &OutdatedArgs) -> Result<ExitCode, Error> {
-    let Planned { found, .. } = planned(ui, dirs, None, PlanFlags::default(), Doubt::Refuse)?;
+    let planned = planned(ui, dirs, None, PlanFlags::default(), Doubt::Refuse)?;
+    planned.permitted()?;
+    let found = planned.found;
     let lock = found.lock.ok_or(LockError::NoLock)?;
     let mut compared = Vec::new();
     for image in &lock.images {
