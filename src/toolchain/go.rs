@@ -18,10 +18,10 @@ pub(super) fn find(folder: &Folder<'_>) -> Option<Toolchain> {
     let exact = line("toolchain ").and_then(|name| Version::parse(name.strip_prefix("go")?));
     let least = line("go ").and_then(Version::parse).filter(|version| version.len() > 1);
     if let Some(version) = exact.filter(|version| version.len() > 1) {
-        go.tag = asked(version, &shown);
+        go.tag = asked(&version, &shown);
     } else if let Some(version) = least {
         if version >= Version::of(&TOOLCHAINS_SINCE) {
-            go.tag = asked(version.cut(2), &shown);
+            go.tag = asked(&version.cut(2), &shown);
         } else {
             go.remarks.push(format!("{shown} is written for Go {version}, which every later Go builds."));
         }

@@ -137,7 +137,7 @@ fn look(folder: &Folder<'_>, project: &mut Project) {
 }
 
 /// A tag, chosen because `file` asks for it.
-fn asked(tag: impl ToString, file: &str) -> Option<Chosen> {
+fn asked(tag: &impl ToString, file: &str) -> Option<Chosen> {
     let tag = tag.to_string();
     Some(Chosen { why: format!("{file} asks for {tag}"), what: tag })
 }

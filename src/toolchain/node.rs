@@ -33,11 +33,11 @@ fn own_file(folder: &Folder<'_>) -> Option<Chosen> {
             .find(|line| !line.is_empty());
         let wish = wish.unwrap_or_default();
         if let Some(version) = Version::parse(wish.strip_prefix('v').unwrap_or(wish)) {
-            return asked(version, &folder.shown(file));
+            return asked(&version, &folder.shown(file));
         }
         let name = wish.strip_prefix("lts/").unwrap_or_default();
         if (2..=20).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase()) {
-            return asked(name, &folder.shown(file));
+            return asked(&name, &folder.shown(file));
         }
         match wish {
             "lts/*" | "lts" => {}
@@ -51,7 +51,7 @@ fn own_file(folder: &Folder<'_>) -> Option<Chosen> {
         }
     }
     let version = tool_version(folder, &["nodejs", "node"])?;
-    asked(version, &folder.shown(".tool-versions"))
+    asked(&version, &folder.shown(".tool-versions"))
 }
 
 /// The version of one of `tools` in asdf's and mise's file.
@@ -65,7 +65,7 @@ pub(super) fn tool_version(folder: &Folder<'_>, tools: &[&str]) -> Option<Versio
 
 fn volta(folder: &Folder<'_>, manifest: &Value) -> Option<Chosen> {
     let version = Version::parse(manifest.pointer("/volta/node")?.as_str()?)?;
-    asked(version, &format!("`volta` in {}", folder.shown("package.json")))
+    asked(&version, &format!("`volta` in {}", folder.shown("package.json")))
 }
 
 /// `engines`: the newest even release it allows. Without an upper end the long-term one will do, if that is new enough.
@@ -79,7 +79,7 @@ fn engines(folder: &Folder<'_>, manifest: &Value) -> Option<Chosen> {
     let file = format!("`engines` in {}", folder.shown("package.json"));
     if let Some(open) = ranges.iter().find(|range| range.exact.is_none() && range.ceiling.is_none()) {
         let least = open.floor.as_ref().map_or(0, Version::major);
-        return (least > LTS).then(|| asked(least, &file))?;
+        return (least > LTS).then(|| asked(&least, &file))?;
     }
     let newest = ranges.iter().filter_map(|range| even(range, range.newest(1)?)).max()?;
     Some(Chosen { why: format!("{file} allows {newest}"), what: newest.to_string() })

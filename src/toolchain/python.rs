@@ -57,22 +57,19 @@ fn own_file(folder: &Folder<'_>) -> Option<Chosen> {
             .find(|line| !line.is_empty() && !line.starts_with('#'))
             .unwrap_or_default();
         if let Some(version) = Version::parse(wish.strip_prefix("cpython-").unwrap_or(wish)) {
-            return asked(version, &folder.shown(file));
+            return asked(&version, &folder.shown(file));
         }
         folder.ignore(file, "it names no version of CPython");
     }
     let version = tool_version(folder, &["python"])?;
-    asked(version, &folder.shown(".tool-versions"))
+    asked(&version, &folder.shown(".tool-versions"))
 }
 
 /// The newest release a range allows; without an upper end the profile's own will do.
 fn range(folder: &Folder<'_>, file: &'static str, wish: &Value) -> Option<Chosen> {
-    let range = match wish.as_str().map(Range::parse) {
-        Some(Some(range)) => range,
-        _ => {
-            folder.ignore(file, "what it says of Python's version is not understood");
-            return None;
-        }
+    let Some(range) = wish.as_str().and_then(Range::parse) else {
+        folder.ignore(file, "what it says of Python's version is not understood");
+        return None;
     };
     // the profile has the newest of the third
     let newest = range.newest(2).filter(|version| version.to_string() != "3")?;

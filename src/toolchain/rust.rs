@@ -74,7 +74,7 @@ fn pinned(folder: &Folder<'_>, rust: &mut Toolchain) {
     let version =
         Version::parse(channel.split('-').next().unwrap_or_default()).filter(|version| version.len() > 1);
     if let Some(version) = version {
-        rust.tag = asked(version, &shown);
+        rust.tag = asked(&version, &shown);
     } else if !is_channel(channel) {
         folder.ignore(file, "its channel is none that rustup knows");
         return;

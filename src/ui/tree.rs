@@ -53,9 +53,8 @@ impl Tree {
     /// The text. `strong` is put around the name of what is at the top.
     pub(super) fn render(&self, brush: Brush, strong: impl Fn(&str) -> String) -> String {
         let widths = self.widths(brush);
-        let bars = self.rows.iter().flat_map(|row| &row.cells);
         let whole =
-            bars.filter_map(|cell| matches!(cell, Cell::Bar(a, b) if a + b > 0).then(|| cell.amount())).max();
+            self.rows.iter().flat_map(|row| &row.cells).map(Cell::amount).max().filter(|most| *most > 0);
         let mut text = String::new();
         for (index, row) in self.rows.iter().enumerate() {
             let (branch, below) = self.branches(index, brush);
@@ -90,7 +89,7 @@ impl Tree {
                         line.push_str(number);
                     }
                     Cell::Bar(solid, pale) => {
-                        line.push_str(&bar(*solid, *pale, whole.unwrap_or(1), room, brush.unicode))
+                        line.push_str(&bar(*solid, *pale, whole.unwrap_or(1), room, brush.unicode));
                     }
                 }
             }

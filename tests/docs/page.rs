@@ -41,8 +41,8 @@ impl Page {
                 let comment = comment.split("-->").next().unwrap().trim().to_owned();
                 if let Some(script) = comment.strip_prefix("run: ") {
                     page.steps.push(command(number, script, 0));
-                } else if start.starts_with("test: ") {
-                    wishes.push(start["test: ".len()..].split("-->").next().unwrap().trim());
+                } else if let Some(wish) = start.strip_prefix("test: ") {
+                    wishes.push(wish.split("-->").next().unwrap().trim());
                 }
             } else if let Some(kind) = line.strip_prefix("```") {
                 let block: Vec<&str> =

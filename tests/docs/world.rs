@@ -129,8 +129,8 @@ impl World {
             format!("ends with {ended}, not {code}")
         } else {
             // a terminal has them side by side
-            let missing =
-                missing(shown, &if command == "ls" { said.replace('\n', " ") } else { said.clone() })?;
+            let row = (command == "ls").then(|| said.replace('\n', " "));
+            let missing = missing(shown, row.as_deref().unwrap_or(&said))?;
             format!("does not print {missing:?}")
         };
         Some(format!("{page}:{line}: `{command}` {what}:\n{said}"))
