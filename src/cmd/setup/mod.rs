@@ -6,7 +6,9 @@
 
 mod exchange;
 mod files;
+mod output;
 mod step;
+mod surroundings;
 mod verb;
 
 use std::fs::{File, Metadata, TryLockError};

@@ -1,60 +1,33 @@
 //! One step: a clean box, a command as its root, and a layer of what that left.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::Instant;
 
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use super::{Steps, claim_log, files, here, ids, log_path, name_of, own_layers};
+use super::output::attend;
+use super::surroundings::plan;
+use super::{Steps, claim_log, files, here, log_path, name_of, own_layers};
 use crate::cmd::commit::{Layer, created};
-use crate::cmd::launcher::{self, Signals};
 use crate::cmd::making::Made;
 use crate::cmd::opening::Opening;
 use crate::dirs;
 use crate::error::{Error, ExitCode, SetupError};
-use crate::limits::{Limit, Limits};
 use crate::oci::commit::Changes;
 use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
 use crate::plan::resolve::Ask;
-use crate::plan::setup::{CACHE, FOLDER, Setup, Step};
-use crate::plan::{Home, Host, Isolation, Mount, MountMode, Plan, User, Variable};
+use crate::plan::setup::{CACHE, FOLDER};
+use crate::plan::{Host, Plan};
 use crate::profile::Action;
 use crate::push::Compression;
 use crate::session::{self, Boxes, Record};
 use crate::store::{Image, Store};
-use crate::ui::Ui;
 
 /// The label of an image that tells which key it is the result of.
 pub(super) const LABEL: &str = "dev.devbox.setup";
 /// The files a step sees, in the folder of its box.
 const FILES: &str = "files";
-/// The cache of what package managers download.
-const PACKAGES: &str = "setup-packages";
 /// Where nothing of it can become a part of the layer.
 const HOME: &str = "/run/devbox/home";
-/// The variables that name proxies.
-const PROXIES: [&str; 10] = [
-    "http_proxy",
-    "https_proxy",
-    "ftp_proxy",
-    "all_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "FTP_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-];
-/// Lines of a failed step that are shown when it was silent.
-const LAST: usize = 12;
-
 impl Opening<'_> {
     /// Does the step at `at` over `below`.
     ///
@@ -228,137 +201,4 @@ pub(super) fn at_failure(opening: &Opening<'_>, store: &Store, base: &Digest) ->
 /// The name of the box of the step of this key.
 pub(super) fn box_name(key: &Digest) -> String {
     format!("setup-{}", &key.hex()[..24])
-}
-
-/// What a step's box is made by: the image's, as root, with nothing of the host but caches, its files, and the network that
-/// the profile gives the box.
-fn plan(of: &Plan, name: &str, at: usize, files: PathBuf, host: &Host) -> Plan {
-    let step = &of.setup.steps[at];
-    let mut mounts =
-        vec![Mount { source: Some(files), target: FOLDER.into(), mode: MountMode::Ro, optional: false }];
-    // what a stranger's steps download is not to be what others install
-    if of.isolation == Isolation::Dev {
-        let cache = |source: PathBuf, target: PathBuf| Mount {
-            source: Some(source),
-            target,
-            mode: MountMode::Cache,
-            optional: false,
-        };
-        mounts.push(cache(host.cache.join("caches").join(PACKAGES), CACHE.into()));
-        for mount in of.mounts.iter().filter(|mount| mount.mode == MountMode::Cache) {
-            let Some(source) = mount.source.clone() else { continue };
-            // the home of the one who runs the step is root's
-            let target = match mount.target.strip_prefix(&host.home) {
-                Ok(below) => PathBuf::from("/root").join(below),
-                Err(_) => mount.target.clone(),
-            };
-            mounts.push(cache(source, target));
-        }
-    }
-    let mut limits = Limits { strict: of.limits.strict, ..Limits::default() };
-    limits.amounts.extend(
-        of.limits
-            .amounts
-            .iter()
-            .filter(|(limit, _)| !matches!(limit, Limit::Time | Limit::Disk))
-            .map(|(limit, amount)| (*limit, *amount)),
-    );
-    Plan {
-        name: name.to_owned(),
-        image: of.image.clone(),
-        platform: of.platform.clone(),
-        user: User::Root,
-        ids: ids(of),
-        driver: of.driver,
-        isolation: Isolation::Dev,
-        home: Home::None,
-        project: None,
-        no_project_because: None,
-        workdir: Some(FOLDER.into()),
-        shell: of.shell.clone(),
-        hostname: "setup".to_owned(),
-        env: environment(of, step),
-        mounts,
-        network: of.network,
-        limits,
-        allow: of.allow.clone(),
-        ports: Vec::new(),
-        ssh_agent: Vec::new(),
-        profiles: of.profiles.clone(),
-        setup: Setup::default(),
-        pin: None,
-        unpinned_because: None,
-        locked: false,
-    }
-}
-
-/// The variables of a step: its own, and the caller's proxies, without which downloads fail where there are any. They are in
-/// no key; strangers' steps, which could tell them on, and those whose way out is a gate do not get them.
-fn environment(of: &Plan, step: &Step) -> BTreeMap<String, Variable> {
-    let mut env: BTreeMap<String, Variable> = BTreeMap::new();
-    if of.isolation == Isolation::Dev && of.allow.is_empty() {
-        let proxies = dirs::variables(PROXIES).into_iter();
-        env.extend(proxies.map(|(name, value)| (name, Variable::FromHost(value))));
-    }
-    env.extend(step.env.iter().map(|(name, value)| (name.clone(), Variable::Literal(value.clone()))));
-    env
-}
-
-/// Runs the session to its end: its output goes to `log` and, escaped, to the user. Gives the exit code, the signal that was
-/// sent to us, and the last lines.
-fn attend(
-    ui: &Ui,
-    opening: &mut Opening<'_>,
-    made: Made,
-    boxes: &Boxes,
-    mut log: &File,
-) -> Result<(u8, Option<u8>, Vec<String>), Error> {
-    let failed = |errno: Errno| Error::Background(errno.into());
-    log.set_len(0).map_err(Error::Background)?;
-    let (out, to_out): (OwnedFd, OwnedFd) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
-    let signals = Signals::hold_back()?;
-    let pid = launcher::begin(opening, made, boxes, &signals, &to_out, &to_out)?;
-    drop(to_out);
-    let (mut rest, mut last, mut signal) = (Vec::new(), VecDeque::new(), None);
-    loop {
-        let mut watched = [
-            PollFd::new(out.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.fd().as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut watched, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
-        let ready = watched[0].any().unwrap_or(false);
-        signal = signals.pass_on(&[pid]).last().map(|signal| *signal as u8).or(signal);
-        if !ready {
-            continue;
-        }
-        let mut buffer = [0; 32 << 10];
-        let count = match nix::unistd::read(&out, &mut buffer) {
-            Err(Errno::EINTR | Errno::EAGAIN) => continue,
-            count => count.unwrap_or(0),
-        };
-        // a full disk ends the step soon enough
-        let _ = log.write_all(&buffer[..count]);
-        rest.extend_from_slice(&buffer[..count]);
-        if count == 0 && !rest.is_empty() {
-            rest.push(b'\n');
-        }
-        let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let whole = if whole == 0 && rest.len() > 64 << 10 { rest.len() } else { whole };
-        for line in String::from_utf8_lossy(&rest[..whole]).lines() {
-            // of a line that was written over itself the last state
-            let line = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
-            ui.output(line);
-            last.push_back(line.to_owned());
-            if last.len() > LAST {
-                last.pop_front();
-            }
-        }
-        rest.drain(..whole);
-        if count == 0 {
-            return Ok((launcher::end(pid), signal, last.into()));
-        }
-    }
 }
