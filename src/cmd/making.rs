@@ -165,7 +165,14 @@ impl Opening<'_> {
             ));
             return Ok(record);
         }
-        ensure_movable(boxes, &record)?;
+        match ensure_movable(boxes, &record) {
+            Err(error) if !self.plan.locked => {
+                let hint = error.hint().unwrap_or_default();
+                self.ui.warning(&format!("{error}, though another image or set-up is asked for now; {hint}"));
+                return Ok(record);
+            }
+            movable => movable?,
+        }
         let store = Store::open(&self.dirs.store())?;
         // Nothing is removed from the store between the look at its layers and the box's record.
         let _hold = store.hold(&mut |holder| self.ui.note(&format!("waiting for {holder}")))?;
@@ -177,7 +184,16 @@ impl Opening<'_> {
         if now == new {
             return Ok(now);
         }
-        rebase(self.ui, self.dirs, boxes, &now, &new, false)?;
+        match rebase(self.ui, self.dirs, boxes, &now, &new, false) {
+            // what is in it must be in reach, to be kept or taken away
+            Err(error @ Error::Conflicts { .. }) if !self.plan.locked => {
+                let hint = error.hint().unwrap_or_default();
+                self.ui
+                    .warning(&format!("{error}, so it is not over {} as asked for now; {hint}", what(&new)));
+                return Ok(now);
+            }
+            moved => moved?,
+        }
         self.ui.note(&format!("box `{name}` is over {} now, with all that it wrote itself", what(&new)));
         Ok(new)
     }
