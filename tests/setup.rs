@@ -236,6 +236,60 @@ fn a_cache_is_not_believed_everything() {
 }
 
 #[test]
+fn what_a_cache_says_counts_for_who_names_it() {
+    needs!(boxes, images);
+    let repository = Registry::open().reference("setup/evil");
+    let step = "run = [\"echo good > /etc/tool\"]";
+    let test = project(&format!("{step}\ncache = \"{repository}\""));
+    test.devbox(["pull", &Registry::open().reference("busybox:1")]).output().ok();
+    let steps = test.devbox(["plan", "--format", "json"]).output().ok().json();
+    let key = steps["steps"][0]["key"].as_str().unwrap().to_owned();
+    let place = format!("setup/evil:{}", &key["sha256:".len()..]);
+    let evil = || {
+        let labels = serde_json::json!({ "dev.devbox.setup": key });
+        Image::busybox().layer("f 644 etc/tool evil\\n", Packing::Gzip).set("Labels", labels)
+    };
+    // how a result is run is the image's word, not the cache's
+    Registry::open()
+        .push(&place, &evil().set("Env", serde_json::json!(["PATH=/bin", "PROMPT_COMMAND=evil"])));
+    test.sh("cat /etc/tool; echo $PROMPT_COMMAND").ok().prints("good").says(&["it is not used"]);
+    test.devbox(["rm", "-f", "demo"]).output().ok();
+    test.devbox(["prune", "--all"]).output().ok();
+    // who names a cache believes it; nobody else has to
+    Registry::open().push(&place, &evil());
+    test.sh("cat /etc/tool").ok().prints("evil");
+    test.devbox(["rm", "-f", "demo"]).output().ok();
+    set(&test, step);
+    assert_eq!(done(&test.sh("cat /etc/tool").ok().prints("good")), [1]);
+    // nor what was done over it
+    let more = step.replace("\"]", "\", \"cp /etc/tool /etc/copy\"]");
+    test.devbox(["rm", "-f", "demo"]).output().ok();
+    test.devbox(["prune", "--all"]).output().ok();
+    set(&test, &format!("{more}\ncache = \"{repository}\""));
+    assert_eq!(done(&test.sh("cat /etc/copy").ok().prints("evil")), [2]);
+    test.devbox(["rm", "-f", "demo"]).output().ok();
+    set(&test, &more);
+    assert_eq!(done(&test.sh("cat /etc/copy").ok().prints("good")), [1, 2]);
+}
+
+#[test]
+fn a_box_that_was_replaced_meanwhile_is_not_touched() {
+    needs!(boxes, images);
+    let test = project("run = [\"echo one > /etc/one\"]");
+    test.sh("true").ok();
+    set(&test, "run = [\"echo begun; sleep 3; echo two > /etc/one\"]");
+    let moving = test.devbox(["run", "--", "true"]).spawn();
+    moving.stderr.expect("begun");
+    test.devbox(["rm", "-f", "demo"]).output().ok();
+    let image = Registry::open().reference("busybox:1");
+    let strange = ["run", "--untrusted", "--name", "demo", "--image", &image, "--", "true"];
+    test.devbox(strange).output().ok();
+    moving.wait().refused(&["demo", "untrusted"]);
+    let found = test.devbox(["inspect", "demo", "--format", "json"]).output().ok().json();
+    assert_eq!((&found["isolation"], &found["setup"]), (&"untrusted".into(), &serde_json::Value::Null));
+}
+
+#[test]
 fn two_at_once_do_it_once() {
     needs!(boxes, images);
     let test = project("run = [\"sleep 1; cat /proc/sys/kernel/random/uuid > /etc/one\"]");

@@ -79,7 +79,8 @@ impl Opening<'_> {
             if record.image != wanted {
                 return Err(Error::OtherImage { name: name.clone(), made_from: record.image, wanted });
             }
-            let record = self.follow(boxes, record)?;
+            // it was changed while we were at work
+            let Some(record) = self.follow(boxes, record)? else { return self.make(boxes) };
             return Ok(Made { record, lock: None });
         }
         super::require_its_ids(&self.plan)?;
@@ -129,12 +130,13 @@ impl Opening<'_> {
     }
 
     /// Puts a box over what the lock and the set-up want below it, where that is something else by now and it does not run.
-    fn follow(&self, boxes: &Boxes, record: Record) -> Result<Record, Error> {
+    /// None when somebody else changed or replaced it meanwhile.
+    fn follow(&self, boxes: &Boxes, record: Record) -> Result<Option<Record>, Error> {
         // one that came from another machine has its set-up, and no profile to say so
         if self.plan.profiles.is_empty() && record.profiles.is_empty() {
-            return Ok(record);
+            return Ok(Some(record));
         }
-        let Some(stands_on) = record.base.or(record.manifest) else { return Ok(record) };
+        let Some(stands_on) = record.base.or(record.manifest) else { return Ok(Some(record)) };
         let base = self.plan.pin.as_ref().map_or(stands_on, |pin| pin.manifest);
         let key = match self.plan.setup.steps.is_empty() {
             true => None,
@@ -147,7 +149,7 @@ impl Opening<'_> {
             pin.setups.iter().any(is_it)
         });
         if stands_on == base && record.setup == key && as_locked {
-            return Ok(record);
+            return Ok(Some(record));
         }
         let name = &record.name;
         if boxes.is_running(name)? {
@@ -157,19 +159,19 @@ impl Opening<'_> {
             self.ui.note(&format!(
                 "box `{name}` runs over another image or set-up than is asked for now; `devbox stop {name}` and entering again puts it over that"
             ));
-            return Ok(record);
+            return Ok(Some(record));
         }
         if self.hook.is_some() {
             self.ui.note(&format!(
                 "box `{name}` is over another image or set-up than is asked for now; `devbox enter` puts it over that"
             ));
-            return Ok(record);
+            return Ok(Some(record));
         }
         match ensure_movable(boxes, &record) {
             Err(error) if !self.plan.locked => {
                 let hint = error.hint().unwrap_or_default();
                 self.ui.warning(&format!("{error}, though another image or set-up is asked for now; {hint}"));
-                return Ok(record);
+                return Ok(Some(record));
             }
             movable => movable?,
         }
@@ -179,23 +181,22 @@ impl Opening<'_> {
         let mut new = record.clone();
         self.stand_on(&store, &mut new, Some(base), Wish::default())?;
         let _lock = boxes.lock_stopped(name)?;
-        // another devbox may have been faster
-        let now = boxes.require(name)?;
-        if now == new {
-            return Ok(now);
+        // all that was found out above is of the box as it was then, and of no other of its name
+        if boxes.load(name)?.as_ref() != Some(&record) {
+            return Ok(None);
         }
-        match rebase(self.ui, self.dirs, boxes, &now, &new, false) {
+        match rebase(self.ui, self.dirs, boxes, &record, &new, false) {
             // what is in it must be in reach, to be kept or taken away
             Err(error @ Error::Conflicts { .. }) if !self.plan.locked => {
                 let hint = error.hint().unwrap_or_default();
                 self.ui
                     .warning(&format!("{error}, so it is not over {} as asked for now; {hint}", what(&new)));
-                return Ok(now);
+                return Ok(Some(record));
             }
             moved => moved?,
         }
         self.ui.note(&format!("box `{name}` is over {} now, with all that it wrote itself", what(&new)));
-        Ok(new)
+        Ok(Some(new))
     }
 
     /// Brings the plan's image, set up, and makes it that of the record.
@@ -213,7 +214,7 @@ impl Opening<'_> {
         wish: Wish,
     ) -> Result<(), Error> {
         let image = self.base(store, &record.image, base)?;
-        let Ground { image, base, key, unlike_lock } = self.ground(store, image, wish)?;
+        let Ground { image, base, key, unlike_lock, .. } = self.ground(store, image, wish)?;
         if unlike_lock {
             self.ui.note(
                 "this set-up was done here and is not the one in the lock: the same steps, other bytes; with `cache` in \

@@ -88,7 +88,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: PlanArgs) -> Result<ExitCode, Erro
 fn steps(dirs: &Dirs, plan: &Plan) -> Result<Vec<ShownStep>, Error> {
     let Some(steps) = setup::known(dirs, plan)? else { return Ok(Vec::new()) };
     let store = Store::open(&dirs.store())?;
-    let shown = |key: &Digest| Ok(ShownStep { key: *key, here: setup::here(&store, key)?.is_some() });
+    let shown = |key: &Digest| Ok(ShownStep { key: *key, here: setup::is_here(&store, plan, key)? });
     steps.keys.iter().map(shown).collect()
 }
 

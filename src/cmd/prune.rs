@@ -50,7 +50,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PruneArgs) -> Result<ExitCode, Er
     };
     drop(alone);
     if !args.dry_run {
-        setup::sweep_logs(dirs, &store);
+        setup::sweep_logs(dirs, &store)?;
     }
     let mut bytes = removed.bytes;
     let caches = if args.caches { caches(dirs, &boxes, args, &mut bytes)? } else { Vec::new() };

@@ -1,6 +1,6 @@
 //! Results in a registry, by their keys: one machine does a set-up and all others fetch it.
 
-use super::{Steps, here, name, step};
+use super::{Steps, Word, name, name_of, step, taken};
 use crate::cmd::opening::Opening;
 use crate::error::{Error, SetupError};
 use crate::fetch::{self, Fault, Registry};
@@ -73,7 +73,7 @@ impl Opening<'_> {
         let steps = Steps::of(&self.plan, &base)?;
         let Some(key) = steps.key() else { return Ok(()) };
         if let Some(image) = self.fetch(store, cache, &key)? {
-            name(store, &key, &image)?;
+            name(store, &name_of(&key, Word::Cache(cache)), &image)?;
         }
         Ok(())
     }
@@ -83,7 +83,9 @@ impl Opening<'_> {
         let Some(cache) = &self.plan.setup.cache else { return Err(SetupError::NoCache.into()) };
         let mut sent = 0;
         for (at, key) in steps.keys.iter().enumerate() {
-            let Some(image) = here(store, key)? else { return Err(SetupError::Gone(at + 1).into()) };
+            let Some(image) = taken(store, &self.plan, key)? else {
+                return Err(SetupError::Gone(at + 1).into());
+            };
             let to = place(cache, key)?;
             let tag = to.tag.clone().unwrap_or_default();
             let registry = Registry::open(self.dirs, &to, &|text| self.ui.note(text));

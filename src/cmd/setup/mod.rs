@@ -36,6 +36,8 @@ pub(super) struct Ground {
     pub(super) base: Option<Digest>,
     /// The key of its last step.
     pub(super) key: Option<Digest>,
+    /// What that result is called.
+    pub(super) name: Option<String>,
     /// Whether the lock has another result of the same steps.
     pub(super) unlike_lock: bool,
 }
@@ -77,6 +79,37 @@ fn ids(plan: &Plan) -> Ids {
     }
 }
 
+/// On whose word a result, and with it all that was done over it, is what its key says. What a cache gave counts for those
+/// who name that cache, and for nobody else: another project's is not to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word<'a> {
+    /// It was done on this machine.
+    Own,
+    /// This cache's.
+    Cache(&'a str),
+}
+
+/// Whose results `plan` takes, the best first.
+pub(super) fn words(plan: &Plan) -> Vec<Word<'_>> {
+    let cache = plan.setup.cache.as_deref().map(Word::Cache);
+    std::iter::once(Word::Own).chain(cache).collect()
+}
+
+/// Whether a result of this key that `plan` takes is here.
+pub(super) fn is_here(store: &Store, plan: &Plan, key: &Digest) -> Result<bool, Error> {
+    Ok(taken(store, plan, key)?.is_some())
+}
+
+/// The result of this key that `plan` takes, when it is here.
+fn taken(store: &Store, plan: &Plan, key: &Digest) -> Result<Option<Image>, Error> {
+    for word in words(plan) {
+        if let Some(image) = here(store, &name_of(key, word))? {
+            return Ok(Some(image));
+        }
+    }
+    Ok(None)
+}
+
 /// What a set-up is held to, and which results are not good enough.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Wish {
@@ -85,10 +118,15 @@ pub(super) struct Wish {
 }
 
 impl Opening<'_> {
+    /// Whose results the plan takes.
+    fn words(&self) -> Vec<Word<'_>> {
+        words(&self.plan)
+    }
+
     /// `base` with the plan's set-up done: by results that are here or in the cache, and by running what is left.
     pub(super) fn ground(&self, store: &Store, base: Image, wish: Wish) -> Result<Ground, Error> {
         if self.plan.setup.steps.is_empty() {
-            return Ok(Ground { image: base, base: None, key: None, unlike_lock: false });
+            return Ok(Ground { image: base, base: None, key: None, name: None, unlike_lock: false });
         }
         let steps = Steps::of(&self.plan, &base.manifest_digest)?;
         let key = steps.key();
@@ -100,11 +138,17 @@ impl Opening<'_> {
             })
         };
         let usable = wish.again.map_or(steps.keys.len(), |again| again.saturating_sub(1));
+        let mut word = Word::Own;
         let mut done: Option<(usize, Image)> = None;
-        for at in (0..usable).rev() {
-            if let Some(image) = here(store, &steps.keys[at])?.filter(|image| fitting(at, image)) {
-                done = Some((at, image));
-                break;
+        let known = self.words();
+        'found: for at in (0..usable).rev() {
+            for of in &known {
+                if let Some(image) =
+                    here(store, &name_of(&steps.keys[at], *of))?.filter(|image| fitting(at, image))
+                {
+                    (word, done) = (*of, Some((at, image)));
+                    break 'found;
+                }
             }
         }
         let after = |done: &Option<(usize, Image)>| done.as_ref().map_or(0, |(at, _)| at + 1);
@@ -112,7 +156,8 @@ impl Opening<'_> {
             for at in (after(&done)..steps.keys.len()).rev() {
                 match self.fetch(store, cache, &steps.keys[at])? {
                     Some(image) if fitting(at, &image) => {
-                        name(store, &steps.keys[at], &image)?;
+                        word = Word::Cache(cache);
+                        name(store, &name_of(&steps.keys[at], word), &image)?;
                         done = Some((at, image));
                         break;
                     }
@@ -132,16 +177,20 @@ impl Opening<'_> {
         let mut image = done.map_or_else(|| base.clone(), |(_, image)| image);
         for at in first..steps.keys.len() {
             // a result the lock does not have is better than the work done again
-            let kept =
-                here(store, &steps.keys[at])?.filter(|_| wish.again.is_none_or(|again| at + 1 < again));
-            let kept = kept.filter(|kept| own_layers(&image, kept).is_some_and(|own| own.len() == 1));
+            let usable = wish.again.is_none_or(|again| at + 1 < again);
+            let over = |kept: &Image| own_layers(&image, kept).is_some_and(|own| own.len() == 1);
+            let kept = match usable {
+                true => here(store, &name_of(&steps.keys[at], word))?.filter(over),
+                false => None,
+            };
             image = match kept {
                 Some(kept) => kept,
-                None => self.step(store, &image, at, &steps)?,
+                None => self.step(store, &image, at, &steps, word)?,
             };
         }
         let unlike_lock = missing && locked.is_some();
-        Ok(Ground { image, base: Some(base.manifest_digest), key, unlike_lock })
+        let name = key.map(|key| name_of(&key, word));
+        Ok(Ground { image, base: Some(base.manifest_digest), key, name, unlike_lock })
     }
 
     /// The layers that the lock has for these steps; none where it has nothing.
@@ -155,34 +204,63 @@ impl Opening<'_> {
     }
 }
 
-/// The layers `image` has above those of `base`; none when it does not stand on it.
+/// The layers `image` has above those of `base`; none when it does not stand on it, or says something else than that of how
+/// it is to be run.
 pub(super) fn own_layers(base: &Image, image: &Image) -> Option<Vec<Digest>> {
     let layers = |image: &Image| ImageConfig::parse(&image.config).ok().map(|config| config.diff_ids);
     let (below, all) = (layers(base)?, layers(image)?);
-    all.strip_prefix(below.as_slice()).map(<[Digest]>::to_vec)
+    let same = without_layers(&base.config)? == without_layers(&image.config)?;
+    all.strip_prefix(below.as_slice()).filter(|_| same).map(<[Digest]>::to_vec)
 }
 
-/// The result of this key, when it was given here and is whole.
-pub(super) fn here(store: &Store, key: &Digest) -> Result<Option<Image>, Error> {
-    let name = name_of(key);
+/// A configuration without what a step changes in it (`oci::commit::with_layer`).
+fn without_layers(config: &[u8]) -> Option<serde_json::Value> {
+    let mut config: serde_json::Value = serde_json::from_slice(config).ok()?;
+    let top = config.as_object_mut()?;
+    for key in ["created", "history", "rootfs", "container", "container_config", "id", "parent"] {
+        top.remove(key);
+    }
+    if let Some(serde_json::Value::Object(config)) = top.get_mut("config") {
+        if let Some(labels) = config.get_mut("Labels").and_then(serde_json::Value::as_object_mut) {
+            labels.remove(step::LABEL);
+        }
+        let empty = |labels: &serde_json::Value| labels.as_object().is_none_or(serde_json::Map::is_empty);
+        if config.get("Labels").is_some_and(empty) {
+            config.remove("Labels");
+        }
+    }
+    let empty = |config: &serde_json::Value| config.as_object().is_none_or(serde_json::Map::is_empty);
+    if top.get("config").is_some_and(empty) {
+        top.remove("config");
+    }
+    Some(config)
+}
+
+/// The result of this name, when the name was given here and it is whole.
+pub(super) fn here(store: &Store, name: &str) -> Result<Option<Image>, Error> {
     // one that was pulled by this name is somebody else's
-    if !store.is_own_ref(&name)? {
+    if !store.is_own_ref(name)? {
         return Ok(None);
     }
-    let Some(manifest) = store.resolve(&name)? else { return Ok(None) };
+    let Some(manifest) = store.resolve(name)? else { return Ok(None) };
     let image = store.image(&manifest)?;
     Ok(image.filter(|image| image.layers.iter().all(|layer| store.has_layer(layer))))
 }
 
-/// Lets the key stand for `image`.
-fn name(store: &Store, key: &Digest, image: &Image) -> Result<(), Error> {
+/// Lets `name` stand for `image`.
+fn name(store: &Store, name: &str, image: &Image) -> Result<(), Error> {
     let hold = store.hold(&mut |_| {})?;
-    Ok(store.set_own_ref(&hold, &name_of(key), &image.manifest_digest)?)
+    Ok(store.set_own_ref(&hold, name, &image.manifest_digest)?)
 }
 
-/// What a result is called on this machine.
-pub(super) fn name_of(key: &Digest) -> String {
-    format!("{RESULTS}:{}", key.hex())
+/// What the result of this key is called on this machine.
+pub(super) fn name_of(key: &Digest, word: Word<'_>) -> String {
+    match word {
+        Word::Own => format!("{RESULTS}:{}", key.hex()),
+        Word::Cache(cache) => {
+            format!("{RESULTS}:{}-{}", key.hex(), &Digest::of(cache.as_bytes()).hex()[..32])
+        }
+    }
 }
 
 /// What the step of this key printed when it last ran; its lock says that it runs.
@@ -239,14 +317,40 @@ pub(super) fn sweep_boxes(dirs: &Dirs, boxes: &Boxes, host: &Host) -> Result<(),
 }
 
 /// Removes the logs of steps whose results are not here.
-pub(super) fn sweep_logs(dirs: &Dirs, store: &Store) {
+pub(super) fn sweep_logs(dirs: &Dirs, store: &Store) -> Result<(), Error> {
+    let names: Vec<String> = store.refs()?.into_keys().filter(|name| name.starts_with(RESULTS)).collect();
     for path in std::fs::read_dir(dirs.setups()).into_iter().flatten().flatten().map(|log| log.path()) {
-        let hex = path.file_stem().and_then(|hex| hex.to_str());
-        let key = hex.and_then(|hex| Digest::from_hex(hex).ok());
-        let unused = key.is_none_or(|key| here(store, &key).is_ok_and(|image| image.is_none()));
+        let hex = path.file_stem().map(|hex| hex.to_string_lossy().into_owned()).unwrap_or_default();
+        let unused = !names.iter().any(|name| name.contains(&hex));
         if let Some(_log) = idle(&path).filter(|_| unused) {
             // the next one to do the step makes it anew
             let _ = std::fs::remove_file(&path);
         }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::commit::{Changes, with_layer};
+
+    #[test]
+    fn a_step_changes_layers_and_nothing_else() {
+        let labels = vec![(step::LABEL.to_owned(), "k".to_owned())];
+        let changes =
+            Changes { labels, comment: Some("c".into()), created: "t".into(), ..Changes::default() };
+        for config in [
+            r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#,
+            r#"{"os":"linux","rootfs":{"type":"layers","diff_ids":[]},"config":{"Labels":{"a":"b"},"Env":["A=b"]},"container":"x"}"#,
+            r#"{"os":"linux","rootfs":{"type":"layers","diff_ids":[]},"config":{"Labels":null},"history":[{}]}"#,
+        ] {
+            let above = with_layer(config.as_bytes(), &Digest::of(b"a"), &changes).unwrap();
+            assert_eq!(without_layers(config.as_bytes()), without_layers(&above), "{config}");
+            let env = Changes { env: vec!["A=c".into()], ..changes.clone() };
+            let other = with_layer(config.as_bytes(), &Digest::of(b"a"), &env).unwrap();
+            assert_ne!(without_layers(config.as_bytes()), without_layers(&other), "{config}");
+        }
+        assert_eq!(without_layers(b"[]"), None);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::output::attend;
 use super::surroundings::plan;
-use super::{Steps, claim_log, files, here, log_path, name_of, own_layers};
+use super::{Steps, Word, claim_log, files, here, is_here, log_path, name_of, own_layers};
 use crate::cmd::commit::{Layer, created};
 use crate::cmd::making::Made;
 use crate::cmd::opening::Opening;
@@ -40,14 +40,16 @@ impl Opening<'_> {
         below: &Image,
         at: usize,
         steps: &Steps,
+        word: Word<'_>,
     ) -> Result<Image, Error> {
         let (key, total) = (&steps.keys[at], steps.keys.len());
-        let before = here(store, key)?.map(|image| image.manifest_digest);
+        let reference = name_of(key, word);
+        let before = here(store, &reference)?.map(|image| image.manifest_digest);
         let (log, path) = claim_log(self, key)?;
         // another devbox may have done it while we waited
-        let known = here(store, key)?.map(|image| image.manifest_digest);
+        let known = here(store, &reference)?.map(|image| image.manifest_digest);
         if known != before
-            && let Some(image) = here(store, key)?
+            && let Some(image) = here(store, &reference)?
             && own_layers(below, &image).is_some_and(|own| own.len() == 1)
         {
             return Ok(image);
@@ -82,7 +84,6 @@ impl Opening<'_> {
             created: created()?,
             ..Changes::default()
         };
-        let reference = name_of(key);
         let layer = Layer {
             base: below,
             changes: &changes,
@@ -175,7 +176,7 @@ pub(super) fn at_failure(opening: &Opening<'_>, store: &Store, base: &Digest) ->
     let boxes = Boxes::new(opening.dirs);
     for (at, key) in steps.keys.iter().enumerate() {
         let Some(record) = boxes.load(&box_name(key))? else { continue };
-        if record.step.is_none() || here(store, key)?.is_some() {
+        if record.step.is_none() || is_here(store, &opening.plan, key)? {
             continue;
         }
         let step = &opening.plan.setup.steps[at];

@@ -1,6 +1,6 @@
 //! `devbox setup`: a set-up done, sent, or looked back at.
 
-use super::{Steps, Wish, log_path, name_of};
+use super::{Steps, Wish, log_path};
 use crate::cli::SetupArgs;
 use crate::cmd::opening::Opening;
 use crate::cmd::reference::Doubt;
@@ -52,8 +52,8 @@ pub(in crate::cmd) fn run(ui: &Ui, dirs: &Dirs, args: SetupArgs) -> Result<ExitC
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(key) = ground.key {
-        ui.line(&name_of(&key))?;
+    if let Some(name) = ground.name {
+        ui.line(&name)?;
     }
     Ok(ExitCode::SUCCESS)
 }
