@@ -1,6 +1,7 @@
 //! `devbox lock` and `devbox outdated`: what a project's names stand for, kept in a file and compared.
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -146,14 +147,24 @@ impl Locking {
 
 /// Puts `bytes` at `path` as a whole: whoever reads meanwhile, and after a power cut, finds the old or the new.
 fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = folder.join(format!(".{LOCK_FILE}.{}", std::process::id()));
-    let written = File::create(&draft)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&draft, path));
+    let (draft, mut file) = draft(folder, || RandomState::new().hash_one(0))?;
+    let written =
+        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&draft, path));
     if written.is_err() {
         let _ = std::fs::remove_file(&draft);
     }
     written
+}
+
+/// A new file in `folder`. What is there came with the sources, and may be a link to anywhere: it is left alone.
+fn draft(folder: &Path, mut unforeseen: impl FnMut() -> u64) -> io::Result<(PathBuf, File)> {
+    loop {
+        let path = folder.join(format!(".{LOCK_FILE}.{:016x}", unforeseen()));
+        match File::options().write(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|file| (path, file)),
+        }
+    }
 }
 
 /// An image of the lock, as `--format json` prints it.
@@ -214,4 +225,35 @@ pub(super) fn outdated(ui: &Ui, dirs: &Dirs, args: &OutdatedArgs) -> Result<Exit
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn planted_links_are_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, victim) = (place.path().join("project"), place.path().join("victim"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(&victim, "precious").unwrap();
+        let (path, plain) = (folder.join(LOCK_FILE), folder.join("plain"));
+        let names = [std::process::id().to_string(), format!("{:016x}", 1), format!("{:016x}", 2)];
+        names.iter().for_each(|name| symlink(&victim, folder.join(format!(".{LOCK_FILE}.{name}"))).unwrap());
+        symlink(&victim, &path).unwrap();
+        replace(&folder, &path, b"lock").unwrap();
+        let mut numbers = 1..;
+        let (made, _) = draft(&folder, || numbers.next().unwrap()).unwrap();
+        assert_eq!(made, folder.join(format!(".{LOCK_FILE}.{:016x}", 3)));
+        fs::remove_file(made).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        // the lock is a file like others, and nothing is left beside it
+        fs::write(&plain, "").unwrap();
+        let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode();
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), mode(&path)), ("lock", mode(&plain)));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), names.len() + 2);
+    }
 }
