@@ -329,6 +329,21 @@ fn killed_or_interrupted_it_begins_again() {
 }
 
 #[test]
+fn a_step_that_minds_no_signal_is_the_last_one() {
+    needs!(boxes, images);
+    let test = project(
+        "run = [\"trap : TERM; echo begun; sleep 2; echo one > /etc/one\", \"cp /etc/one /etc/two\"]",
+    );
+    let running = test.devbox(["run", "--", "true"]).spawn();
+    running.stderr.expect("\nbegun");
+    running.signal(Signal::SIGTERM);
+    let ended = running.wait();
+    assert_eq!((ended.code, done(&ended)), (143, vec![1]), "{ended}");
+    ended.says(&["stopped after set-up step 1", "its result is kept"]);
+    assert_eq!(done(&test.sh("cat /etc/two").ok().prints("one")), [2]);
+}
+
+#[test]
 fn results_nobody_stands_on_are_pruned() {
     needs!(boxes, images);
     let test = project(TWO);

@@ -38,6 +38,14 @@ pub enum SetupError {
         /// The signal's number.
         signal: u8,
     },
+    /// A signal of the user's that a step did not end by.
+    #[error("stopped after set-up step {number}")]
+    Stopped {
+        /// Counted from 1.
+        number: usize,
+        /// The signal's number.
+        signal: u8,
+    },
     /// `--locked`, and the lock is of other steps.
     #[error("not as locked: `[setup]`: its steps, or the files they name, are not those in the lock")]
     OtherSteps,
@@ -82,6 +90,7 @@ impl SetupError {
                 log.display()
             ),
             Self::Interrupted { .. } => "the same command begins this step again; those before it are kept".into(),
+            Self::Stopped { .. } => "the same command goes on after it".into(),
             Self::OtherSteps => "`devbox lock` brings the lock up to date; or leave `--locked` out".into(),
             Self::NotHere { cache: None } => {
                 "done again it would have other bytes: who locked it can push it (`[setup] cache`, `devbox setup --push`); or \
@@ -102,6 +111,7 @@ impl SetupError {
     /// What became of it.
     pub fn state(&self) -> Option<&'static str> {
         match self {
+            Self::Stopped { .. } => Some("its result is kept"),
             Self::Step { .. } => Some("it left no layer; the results of the steps before it are kept"),
             _ => None,
         }
@@ -110,7 +120,7 @@ impl SetupError {
     /// That of the signal for what was interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Interrupted { signal, .. } => 128 + signal,
+            Self::Interrupted { signal, .. } | Self::Stopped { signal, .. } => 128 + signal,
             _ => super::OURS,
         }
     }

@@ -33,7 +33,8 @@ impl Opening<'_> {
     ///
     /// # Errors
     ///
-    /// A step that fails leaves its box, for `--at-failure`, and no layer.
+    /// A step that fails leaves its box, for `--at-failure`, and no layer. One that ends well although a signal of the user's
+    /// came leaves its layer, and nothing follows it.
     pub(super) fn step(
         &self,
         store: &Store,
@@ -101,6 +102,9 @@ impl Opening<'_> {
             began.elapsed().as_secs_f64(),
             done.diff_id
         ));
+        if let Some(signal) = signal {
+            return Err(SetupError::Stopped { number: at + 1, signal }.into());
+        }
         let image = store.image(&done.manifest_digest)?;
         image.ok_or(Error::Vanished(reference))
     }
