@@ -19,6 +19,7 @@ use crate::idmap::IdMaps;
 use crate::oci::config::ImageConfig;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
+use crate::plan;
 use crate::probe;
 use crate::pull::{self, Input, Names};
 use crate::session::boxes::check_name;
@@ -159,6 +160,9 @@ fn bring_image(
     } else if !is_whole(store, &manifest)? {
         let name = &record.image;
         let reference: Reference = name.parse().map_err(|_| Error::ImportImage { image: name.clone() })?;
+        if let Some(policy) = super::policy()? {
+            plan::policy::registry(&policy, &reference.to_string())?;
+        }
         let reference = Reference { tag: None, digest: Some(manifest), ..reference };
         let request = pull::Request { reference: &reference, platform: &platform };
         pull::pull(store, dirs, request, &ui.pulling(name))?;
