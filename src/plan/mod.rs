@@ -34,6 +34,7 @@ pub use flags::Flags;
 pub use host::Host;
 pub use image::Image;
 pub use make::make;
+pub use mounts::NOTHING;
 pub use pin::{Drift, Pin};
 pub use setup::Setup;
 
@@ -162,4 +163,4 @@ fn shown_always<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::E
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

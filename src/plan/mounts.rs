@@ -9,6 +9,8 @@ use crate::profile::{self, BadValue, Profile, Source};
 
 /// Where files of `[secrets]` stand in a box.
 pub(super) const SECRETS: &str = "/run/secrets";
+/// A source that hides what would stand at the target, and shows nothing of the host.
+pub const NOTHING: &str = "/dev/null";
 
 /// All mounts: of two with the same target the later counts, and flags come last; outer ones stand before those
 /// inside them, so that none hides another.

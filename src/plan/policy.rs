@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::mounts::SECRETS;
+use super::mounts::{NOTHING, SECRETS};
 use super::trust::{Kind, Wish};
 use super::{Error, Flags, Home, Host, Image, MountMode, Network, Plan, Variable, project};
 use crate::oci::reference::Reference;
@@ -132,7 +132,9 @@ fn by_anything(rule: &Rule, made: Made<'_>, real: &dyn Fn(&Path) -> PathBuf) -> 
             let places = mounts.chain(image.map(|path| ("is made from", path)));
             places
                 .map(|(verb, path)| (verb, real(path)))
-                .filter(|(_, path)| !own.iter().any(|own| path.starts_with(own)))
+                .filter(|(_, path)| {
+                    path.as_os_str() != NOTHING && !own.iter().any(|own| path.starts_with(own))
+                })
                 .map(|(verb, path)| {
                     (format!("{verb} {}", path.display().to_string().escape_debug()), Some(path))
                 })
@@ -239,6 +241,10 @@ mod tests {
                 assert_eq!(refusal(&format!("[forbid]\n{what} = true\n"), found, &flags), None, "{what}");
             }
         }
+        assert_eq!(
+            refusal("[forbid.mounts]\neveryone = true\n", &Found::built_in("rust-env"), &Flags::default()),
+            None
+        );
         // a project's own folder is nobody's business
         let own = Flags { volumes: vec!["/home/me/src/app/x:/m".into()], ..Flags::default() };
         assert_eq!(refusal("[forbid.mounts]\neveryone = true\n", &project(""), &own), None);

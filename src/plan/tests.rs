@@ -3,7 +3,7 @@
 use super::*;
 use crate::profile::Found;
 
-pub(super) fn host() -> Host {
+pub(crate) fn host() -> Host {
     Host {
         uid: 1000,
         gid: 1000,
@@ -19,7 +19,7 @@ pub(super) fn host() -> Host {
     }
 }
 
-pub(super) fn project(text: &str) -> Found {
+pub(crate) fn project(text: &str) -> Found {
     Found::in_project("/home/me/src/app", text)
 }
 
@@ -109,6 +109,10 @@ env: TOKEN (from the host)
 mount: /scratch (tmpfs)
 mount: /var/cache/cargo (cache cargo)
 mount: /home/me/.gitconfig (ro, optional)
+mount: /var/cache/cargo/config from /dev/null (ro)
+mount: /var/cache/cargo/config.toml from /dev/null (ro)
+mount: /var/cache/cargo/credentials from /dev/null (ro)
+mount: /var/cache/cargo/credentials.toml from /dev/null (ro)
 mount: /home/me/src/app/data/in from /home/me/src/app/data (overlay)
 profile: rust-env (built in)
 profile: devbox.toml (/home/me/src/app/devbox.toml)

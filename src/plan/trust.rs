@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::mounts::SECRETS;
+use super::mounts::{NOTHING, SECRETS};
 use super::setup::Step;
 use super::{
     Error, Flags, Home, Host, Image, Isolation, MountMode, Network, Plan, Variable, mounts, project,
@@ -98,8 +98,9 @@ const WRITES: &str = "what runs in the box can read and change it";
 
 /// The wishes of the project file `found` that are left in `plan`; none when `found` is no project's.
 ///
-/// What the file takes over by `extends` counts, for it chose that; what flags ask for does not, nor do memory and
-/// caches, which hold nothing of the host. `real` follows links, and has no answer where nothing stands: a link in
+/// What the file takes over by `extends` counts, for it chose that; what flags ask for does not, nor do memory, an empty
+/// file and caches, which hold nothing of the host: only what `dev` boxes of the same user left in a cache of that name, and
+/// what this one leaves there for them. `real` follows links, and has no answer where nothing stands: a link in
 /// the project folder may lead anywhere.
 pub fn wishes(
     plan: &Plan,
@@ -154,7 +155,7 @@ pub fn wishes(
     }
     for (source, target, mode) in shown {
         let source = real(source);
-        if own.iter().any(|own| source.starts_with(own)) {
+        if own.iter().any(|own| source.starts_with(own)) || source.as_os_str() == NOTHING {
             continue;
         }
         let secret = target.strip_prefix(SECRETS).ok().and_then(Path::to_str);
@@ -263,6 +264,8 @@ pub(crate) mod tests {
             (mount("data", "rw"), vec![]),
             (mount("${project}/data/../x", "rw"), vec![]),
             (mount("~/src/app", "ro"), vec![]),
+            (mount("/dev/null", "ro"), vec![]),
+            (mount("/dev/zero", "ro"), one("mounts /dev/zero (ro) at /m")),
             (mount("~/.ssh", "ro"), ssh("ro")),
             (mount("~/.ssh", "overlay"), ssh("overlay")),
             (mount("../../.ssh", "rw"), ssh("rw")),

@@ -174,6 +174,12 @@ impl Opening<'_> {
         if let (true, Some(_), true) = (missing, &locked, self.plan.locked) {
             return Err(SetupError::NotHere { cache: self.plan.setup.cache.clone() }.into());
         }
+        for name in surroundings::withheld(&self.plan).iter().filter(|_| missing) {
+            self.ui.note(&format!(
+                "{name} has a user or password in it, so set-up steps do not get it; name it in [env-from-host] of the profile, or \
+                 set one without"
+            ));
+        }
         let mut image = done.map_or_else(|| base.clone(), |(_, image)| image);
         for at in first..steps.keys.len() {
             // a result the lock does not have is better than the work done again
