@@ -210,7 +210,8 @@ fn planned(
     };
     flags.usual_driver = driver::usual()?;
     let lookup = |name: &str| dirs::variable(name)?.into_string().ok();
-    let plan = crate::plan::make(&found, &flags, &host, &lookup)?;
+    let mut plan = crate::plan::make(&found, &flags, &host, &lookup)?;
+    setup::judge(&mut plan);
     // the project's folder is asked for twice
     let last = RefCell::new((PathBuf::new(), None));
     let real = |path: &Path| {

@@ -14,6 +14,12 @@ pub enum SetupError {
         /// Why.
         source: io::Error,
     },
+    /// A file that a step names is not what the caller was asked about.
+    #[error("{} changed after you were asked about the set-up that takes it", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A step failed.
     #[error("set-up step {number} of {total} failed with exit code {code}: {title}{}", after(.last))]
     Step {
@@ -85,6 +91,7 @@ impl SetupError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::File { .. } => "a step sees regular files below its profile's folder, each up to 16 MiB".into(),
+            Self::Changed { .. } => "the same command asks about what it is now; nothing of it was run".into(),
             Self::Step { log, .. } => format!(
                 "`devbox enter --at-failure` opens a shell at that point; all it printed is in {}",
                 log.display()

@@ -44,6 +44,8 @@ pub struct StepFile {
     pub folder: PathBuf,
     /// Below it and below [`FOLDER`], free of `..`.
     pub name: PathBuf,
+    /// What it was when the one who enters was asked, for a set-up that has to be accepted: a step sees nothing else.
+    pub judged: Option<Content>,
 }
 
 impl Serialize for StepFile {
@@ -66,7 +68,7 @@ pub(super) fn resolve(setup: &profile::Setup, host: &Host, project: Option<&Path
     let steps = setup.steps.iter().map(|step| {
         let files = step.files.iter().map(|file| {
             let folder = file.folder.resolve(&host.home, project).ok_or(Error::NoProject("[setup]"))?;
-            Ok(StepFile { folder, name: file.name.clone() })
+            Ok(StepFile { folder, name: file.name.clone(), judged: None })
         });
         Ok(Step {
             action: step.action.clone(),
@@ -88,6 +90,24 @@ impl Step {
                 if lines.next().is_some() { format!("{first} …") } else { first.to_owned() }
             }
         }
+    }
+
+    /// All of it in a line, for the one who has to accept it.
+    pub(super) fn whole(&self) -> String {
+        let mut text = match &self.action {
+            Action::Packages(names) => format!("packages {}", names.join(" ")),
+            Action::Run(command) => format!("`{}`", command.trim()),
+        };
+        let env = self.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let files = self.files.iter().map(|file| {
+            let known = file.judged.map(|content| content.digest.hex()[..12].to_owned());
+            format!("the file {} ({})", file.name.display(), known.as_deref().unwrap_or("can't be read"))
+        });
+        let with: Vec<String> = env.chain(files).collect();
+        if !with.is_empty() {
+            text = format!("{text} with {}", with.join(", "));
+        }
+        text.escape_debug().to_string()
     }
 
     /// The words that are run.
@@ -177,7 +197,7 @@ mod tests {
     #[test]
     fn keys_stand_for_all_that_counts() {
         let base = Digest::of(b"base");
-        let file = StepFile { folder: "/src".into(), name: "a.txt".into() };
+        let file = StepFile { folder: "/src".into(), name: "a.txt".into(), judged: None };
         let step = Step { files: vec![file.clone()], ..run("a") };
         let content = Content { digest: Digest::of(b"x"), executable: false };
         let key = step.key(&base, Ids::Single, &[content]);

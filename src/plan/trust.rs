@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::mounts::{NOTHING, SECRETS};
-use super::setup::Step;
+use super::setup::{Setup, Step};
 use super::{
     Error, Flags, Home, Host, Image, Isolation, MountMode, Network, Plan, Variable, mounts, project,
 };
@@ -175,13 +175,23 @@ pub fn wishes(
     }
     // to install packages takes a root that an untrusted box does not have
     if plan.isolation == Isolation::Untrusted && !plan.setup.steps.is_empty() {
-        let titles: Vec<String> = plan.setup.steps.iter().map(Step::title).collect();
-        let steps = serde_json::to_vec(&plan.setup.steps).unwrap_or_default();
+        let Setup { steps, cache } = &plan.setup;
+        let files: Vec<_> = steps.iter().flat_map(|step| &step.files).map(|file| file.judged).collect();
+        let image = plan.image.to_string();
+        // text, numbers and maps with text for keys: it has a JSON form
+        let content = serde_json::to_vec(&(steps, files, &image, cache)).unwrap_or_default();
+        let steps: Vec<String> = steps.iter().map(Step::whole).collect();
+        let from = cache.as_ref().map(|cache| format!("; results are taken from {}", text(Path::new(cache))));
         wishes.push(Wish::new(
             Kind::Setup,
-            format!("sets its image up as root of a `dev` box: {}", titles.join("; ").escape_debug()),
+            format!(
+                "sets up {} as root of a `dev` box: {}{}",
+                text(Path::new(&image)),
+                steps.join("; "),
+                from.unwrap_or_default()
+            ),
             "these commands run without the walls of an untrusted box, though with nothing of yours in it",
-            &[&steps],
+            &[&content],
         ));
     }
     // the usual network of one's own boxes is the host's, beyond which there is nothing
@@ -320,13 +330,48 @@ pub(crate) mod tests {
 
     #[test]
     fn a_set_up_is_not_as_confined_as_the_box() {
-        let text = "image = \"debian\"\n[setup]\npackages = [\"a\", \"b\"]\nrun = [\"c\\u001b\"]\n";
+        let text = "image = \"debian\"\n[setup]\npackages = [\"a\", \"b\"]\n\
+                    run = [\"c\\u001b\\nd\"]\nenv = { A = \"b\" }\ncache = \"r.example/a\"\n";
         let untrusted = Flags { isolation: Some(Isolation::Untrusted), ..Flags::default() };
         assert!(wishes(&project(text), &Flags::default()).is_empty());
         assert_eq!(
             wishes(&project(text), &untrusted),
-            ["sets its image up as root of a `dev` box: packages a b; c\\u{1b}"]
+            [
+                "sets up docker.io/library/debian:latest as root of a `dev` box: packages a b with A=b; `c\\u{1b}\\nd` with A=b; \
+                 results are taken from r.example/a"
+            ]
         );
+    }
+
+    #[test]
+    fn consent_to_a_set_up_is_for_all_that_makes_it() {
+        use super::super::setup::Content;
+        let untrusted = Flags { isolation: Some(Isolation::Untrusted), ..Flags::default() };
+        let found =
+            project("image = \"debian\"\n[setup]\nrun = [{ command = \"sh ./a.sh\", files = [\"a.sh\"] }]\n");
+        let plan = make(&found, &untrusted, &host(), &|_| None).unwrap();
+        let wish = |change: &dyn Fn(&mut Plan)| {
+            let mut plan = plan.clone();
+            plan.setup.steps[0].files[0].judged =
+                Some(Content { digest: Digest::of(b"one"), executable: false });
+            change(&mut plan);
+            super::wishes(&plan, &found, &host(), &|_| None).unwrap().remove(0)
+        };
+        let as_it_is = wish(&|_| {});
+        assert_eq!(as_it_is.digest, wish(&|_| {}).digest);
+        let said = format!("`sh ./a.sh` with the file a.sh ({})", &Digest::of(b"one").hex()[..12]);
+        assert!(as_it_is.text.ends_with(&said), "{}", as_it_is.text);
+        let changes: [&dyn Fn(&mut Plan); 6] = [
+            &|plan| plan.setup.steps[0].files[0].judged.as_mut().unwrap().digest = Digest::of(b"two"),
+            &|plan| plan.setup.steps[0].files[0].judged.as_mut().unwrap().executable = true,
+            &|plan| plan.setup.steps[0].files[0].judged = None,
+            &|plan| plan.setup.cache = Some("r.example/a".into()),
+            &|plan| plan.image = Image::Registry("docker.io/library/other:1".into()),
+            &|plan| drop(plan.setup.steps[0].env.insert("A".into(), "b".into())),
+        ];
+        for (at, change) in changes.into_iter().enumerate() {
+            assert_ne!(wish(change).digest, as_it_is.digest, "{at}");
+        }
     }
 
     #[test]

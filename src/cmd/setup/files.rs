@@ -12,6 +12,7 @@ use nix::fcntl::OFlag;
 use crate::error::SetupError as Error;
 use crate::oci::digest::Digest;
 use crate::plan::setup::{self, StepFile};
+use crate::plan::{Isolation, Plan};
 use crate::sys::fd;
 
 /// Largest file a step may name: it is read at each start, to see whether it is still the same.
@@ -51,6 +52,25 @@ pub(super) fn read(file: &StepFile) -> Result<Content, Error> {
     Ok(Content { known, bytes })
 }
 
+/// Notes what the files of a plan's steps are, where someone is asked about them. One that can't be read is no
+/// obstacle here: its step is not done then.
+pub(in crate::cmd) fn judge(plan: &mut Plan) {
+    if plan.isolation == Isolation::Untrusted {
+        for file in plan.setup.steps.iter_mut().flat_map(|step| &mut step.files) {
+            file.judged = read(file).ok().map(|content| content.known);
+        }
+    }
+}
+
+/// As [`read`], for a step of `plan`: what was judged, or nothing.
+pub(super) fn read_judged(plan: &Plan, file: &StepFile) -> Result<Content, Error> {
+    let content = read(file)?;
+    match plan.isolation == Isolation::Untrusted && file.judged != Some(content.known) {
+        true => Err(Error::Changed { path: file.folder.join(&file.name) }),
+        false => Ok(content),
+    }
+}
+
 /// Puts the files of a step into `folder`, which is made, by their names.
 pub(super) fn lay_out(files: &[StepFile], contents: &[Content], folder: &Path) -> Result<(), Error> {
     let failed = |path: &Path| {
@@ -85,7 +105,7 @@ mod tests {
         std::os::unix::fs::symlink("..", folder.join("up")).unwrap();
         nix::unistd::mkfifo(&folder.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         fs::write(folder.join("big"), vec![0; MAX_BYTES + 1]).unwrap();
-        let look = |name: &str| read(&StepFile { folder: folder.clone(), name: name.into() });
+        let look = |name: &str| read(&StepFile { folder: folder.clone(), name: name.into(), judged: None });
         assert_eq!(look("sub/a.txt").ok().map(|content| content.known.digest), Some(Digest::of(b"a")));
         for (name, why) in [
             ("link", "it is a link"),
@@ -105,11 +125,38 @@ mod tests {
     fn what_is_laid_out_is_what_was_read() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("run.sh"), "x").unwrap();
-        let file = StepFile { folder: root.path().to_owned(), name: "run.sh".into() };
+        let file = StepFile { folder: root.path().to_owned(), name: "run.sh".into(), judged: None };
         let content = read(&file).unwrap();
         fs::write(root.path().join("run.sh"), "changed").unwrap();
         let folder = root.path().join("out");
         lay_out(&[file], &[content], &folder).unwrap();
         assert_eq!(fs::read(folder.join("run.sh")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn what_was_judged_is_what_is_read() {
+        use crate::plan::make;
+        use crate::plan::tests::{host, project};
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a.sh");
+        fs::write(&path, "x").unwrap();
+        let found = project("image = \"debian\"\n[setup]\nrun = [{ command = \"a\", files = [\"a.sh\"] }]\n");
+        let mut plan = make(&found, &Default::default(), &host(), &|_| None).unwrap();
+        plan.setup.steps[0].files[0].folder = root.path().to_owned();
+        let look =
+            |plan: &Plan| read_judged(plan, &plan.setup.steps[0].files[0]).map(|content| content.bytes);
+        // of one's own nobody is asked
+        judge(&mut plan);
+        assert!(plan.setup.steps[0].files[0].judged.is_none() && look(&plan).is_ok());
+        plan.isolation = Isolation::Untrusted;
+        judge(&mut plan);
+        assert_eq!(look(&plan).unwrap(), b"x");
+        fs::write(&path, "changed").unwrap();
+        assert!(matches!(look(&plan), Err(Error::Changed { .. })));
+        // what was not there is not taken when it comes
+        fs::remove_file(&path).unwrap();
+        judge(&mut plan);
+        fs::write(&path, "x").unwrap();
+        assert!(matches!(look(&plan), Err(Error::Changed { .. })));
     }
 }

@@ -16,6 +16,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+pub(super) use files::judge;
 pub(super) use verb::{at_failure, known, run};
 
 use files::Content;
@@ -56,7 +57,8 @@ impl Steps {
     pub(super) fn of(plan: &Plan, base: &Digest) -> Result<Self, Error> {
         let (mut keys, mut all): (Vec<Digest>, _) = (Vec::new(), Vec::new());
         for step in &plan.setup.steps {
-            let contents = step.files.iter().map(files::read).collect::<Result<Vec<_>, _>>()?;
+            let contents = step.files.iter().map(|file| files::read_judged(plan, file));
+            let contents = contents.collect::<Result<Vec<_>, _>>()?;
             let known: Vec<_> = contents.iter().map(|content| content.known).collect();
             keys.push(step.key(keys.last().unwrap_or(base), ids(plan), &known));
             all.push(contents);
