@@ -57,7 +57,11 @@ pub fn look(dirs: &Dirs, reference: &Reference, note: &dyn Fn(&str)) -> Result<F
         let digest = top.digest;
         let mut images = Vec::new();
         match manifest::parse(&top.bytes, top.media_type.as_deref())? {
-            Document::Manifest(manifest) => images.push(image(&registry, note, digest, &manifest, None)?),
+            Document::Manifest(manifest) => {
+                let found = image(&registry, note, digest, &manifest, None)?;
+                let platform = readable(&found.platform, note);
+                images.extend(platform.map(|platform| FoundImage { platform, ..found }));
+            }
             Document::Index(index) => {
                 for entry in &index.manifests {
                     // attestations and the like are of no platform
@@ -65,10 +69,11 @@ pub fn look(dirs: &Dirs, reference: &Reference, note: &dyn Fn(&str)) -> Result<F
                     else {
                         continue;
                     };
+                    let Some(platform) = readable(platform, note) else { continue };
                     let Fetched { bytes, digest, .. } = get(&entry.digest.to_string())?;
                     match manifest::parse(&bytes, Some(&entry.media_type))? {
                         Document::Manifest(manifest) => {
-                            images.push(image(&registry, note, digest, &manifest, Some(platform))?);
+                            images.push(image(&registry, note, digest, &manifest, Some(&platform))?);
                         }
                         Document::Index(_) => return Err(Why::NestedIndex(digest)),
                     }
@@ -78,6 +83,20 @@ pub fn look(dirs: &Dirs, reference: &Reference, note: &dyn Fn(&str)) -> Result<F
         Ok(Found { digest, images })
     };
     find().map_err(failed)
+}
+
+/// The platform as a lock has it; none when its name does not read back as itself. In a lock it would be a mistake that nobody
+/// made, and no machine is called so.
+fn readable(platform: &Platform, note: &dyn Fn(&str)) -> Option<Platform> {
+    // some write that there is none like this
+    let variant = platform.variant.clone().filter(|variant| !variant.is_empty());
+    let platform = Platform { variant, ..platform.clone() };
+    let shown = platform.to_string();
+    if shown.parse().is_ok_and(|read: Platform| read == platform) {
+        return Some(platform);
+    }
+    note(&format!("the image for `{shown}` is left out: that is no platform"));
+    None
 }
 
 /// The image of a manifest; an index's word on its platform goes before its own.
@@ -117,4 +136,32 @@ pub fn newest(
     };
     let available = now == Some(*digest) || has(&digest.to_string())?.is_some();
     Ok(Newest { now, available })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_that_do_not_read_back_are_left_out() {
+        let platform = |architecture: &str, variant: Option<&str>| Platform {
+            os: "linux".into(),
+            architecture: architecture.into(),
+            variant: variant.map(str::to_owned),
+        };
+        let told = std::cell::RefCell::new(Vec::new());
+        let note = |text: &str| told.borrow_mut().push(text.to_owned());
+        let shown = |architecture: &str, variant: Option<&str>| {
+            readable(&platform(architecture, variant), &note).map(|platform| platform.to_string())
+        };
+        assert_eq!(shown("arm", Some("v7")).as_deref(), Some("linux/arm/v7"));
+        assert_eq!(shown("amd64", Some("")).as_deref(), Some("linux/amd64"));
+        assert!(told.borrow().is_empty());
+        for (architecture, variant) in
+            [("arm64", Some("v1.0")), ("sparc 64", None), ("amd64\"\n", None), ("aarch64", None)]
+        {
+            assert_eq!(shown(architecture, variant), None, "{architecture} {variant:?}");
+        }
+        assert_eq!(told.borrow()[0], "the image for `linux/arm64/v1.0` is left out: that is no platform");
+    }
 }
