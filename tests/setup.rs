@@ -359,11 +359,30 @@ fn results_nobody_stands_on_are_pruned() {
     set(&test, "run = [\"echo one > /etc/one\", \"echo other\"]");
     assert_eq!(done(&test.sh("true").ok()), [2]);
     assert_eq!(results(), 3);
+    // a lock may want it still, and no registry may have it
+    test.devbox(["prune"]).output().ok();
+    assert_eq!(results(), 3);
+    let month = || {
+        for record in fs::read_dir(test.path("data/devbox/store/images/sha256")).unwrap() {
+            let path = record.unwrap().path();
+            let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            record["recorded"] = (record["recorded"].as_u64().unwrap() - 31 * 86_400).into();
+            fs::write(&path, record.to_string()).unwrap();
+        }
+    };
+    month();
     test.devbox(["prune"]).output().ok();
     assert_eq!(results(), 2);
     assert_eq!(done(&test.sh("true").ok()), [0; 0]);
     test.devbox(["rm", "demo"]).output().ok();
     test.devbox(["prune"]).output().ok();
+    assert_eq!(results(), 0);
+    // with the box gone, as `run --rm` leaves it
+    test.sh("true").ok();
+    test.devbox(["rm", "demo"]).output().ok();
+    test.devbox(["prune"]).output().ok();
+    assert_eq!(results(), 2);
+    test.devbox(["prune", "--all"]).output().ok();
     assert_eq!(results(), 0);
     assert!(fs::read_dir(test.path("data/devbox/setup")).unwrap().next().is_none());
 }

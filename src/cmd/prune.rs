@@ -1,7 +1,7 @@
 //! `devbox prune`: takes away what no image, box or running command needs.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -17,6 +17,9 @@ use crate::sandbox::cgroup;
 use crate::session::{Boxes, Cache, Caches};
 use crate::store::{Extent, Removed, Store, Usage};
 use crate::ui::{Ui, count, size};
+
+/// How long results of set-ups stay that no box stands on: a lock may name them, and who removed his box is soon back.
+const RESULTS_STAY: Duration = Duration::from_secs(30 * 86_400);
 
 /// What was removed, as `--format json` prints it.
 #[derive(Serialize)]
@@ -43,7 +46,9 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PruneArgs) -> Result<ExitCode, Er
     }
     let alone = store.alone(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
     let in_use = in_use::of_boxes(&dirs.boxes())?;
-    let extent = if args.all { Extent::All } else { Extent::Results };
+    // where the clock is nowhere, nothing is old
+    let before = SystemTime::now().checked_sub(RESULTS_STAY).unwrap_or(UNIX_EPOCH);
+    let extent = if args.all { Extent::All } else { Extent::Results(before) };
     let removed = match args.dry_run {
         true => alone.unneeded(&in_use, extent)?,
         false => alone.prune(&in_use, extent)?,

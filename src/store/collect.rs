@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::SystemTime;
 
 use super::error::{At, Error};
 use super::image::RESULTS;
@@ -24,8 +25,8 @@ pub enum Target {
 pub enum Extent {
     /// None.
     Nameless,
-    /// Those of results of set-ups that no box stands on.
-    Results,
+    /// Those of results of set-ups that were recorded before this, and that no box stands on.
+    Results(SystemTime),
     /// All that no box stands on.
     All,
 }
@@ -136,11 +137,15 @@ impl Alone<'_> {
             let goes = match extent {
                 Extent::Nameless => false,
                 // those below a box's are used again when a later step changes
-                Extent::Results | Extent::All if is_result => {
+                Extent::Results(_) | Extent::All if is_result => {
                     let layers = store.layers_of(&manifest)?;
-                    layers.last().is_none_or(|top| !in_use.layers.contains(top))
+                    let recent = match extent {
+                        Extent::Results(before) => store.recorded(&manifest)?.is_some_and(|at| at >= before),
+                        _ => false,
+                    };
+                    !recent && layers.last().is_none_or(|top| !in_use.layers.contains(top))
                 }
-                Extent::Results => false,
+                Extent::Results(_) => false,
                 Extent::All => !in_use.images.contains(&manifest),
             };
             if goes {

@@ -56,7 +56,7 @@ pub struct ImageEntry {
     pub complete: bool,
 }
 
-/// What results of set-ups are called, with the key for a tag. Such a name keeps its image only as long as a box stands on it.
+/// What results of set-ups are called, with the key for a tag. Such a name keeps its image only for a time when no box stands on it.
 pub const RESULTS: &str = "localhost/devbox/setup";
 
 /// Third line of a reference's file.
@@ -71,6 +71,14 @@ struct Record {
     layers: Vec<Digest>,
     manifest: String,
     config: String,
+}
+
+impl Record {
+    /// When it was written. A time out of all bounds is of a record whose age is not known, and which is as old as can be.
+    fn at(&self) -> SystemTime {
+        let since = Duration::from_secs(self.recorded);
+        SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
 }
 
 impl Store {
@@ -209,7 +217,7 @@ impl Store {
                     layers: record.layers.len(),
                     bytes: layers().map(|(bytes, _)| bytes).sum(),
                     own_bytes: layers().filter(|(_, users)| *users == 1).map(|(bytes, _)| bytes).sum(),
-                    recorded: SystemTime::UNIX_EPOCH + Duration::from_secs(record.recorded),
+                    recorded: record.at(),
                     complete: record.layers.iter().all(|layer| self.has_layer(layer)),
                 }
             })
@@ -230,6 +238,11 @@ impl Store {
     /// The layers of a recorded image; none when it is not recorded.
     pub(super) fn layers_of(&self, manifest: &Digest) -> Result<Vec<Digest>, Error> {
         Ok(self.record(manifest)?.map(|record| record.layers).unwrap_or_default())
+    }
+
+    /// When an image was recorded; none when it is not.
+    pub(super) fn recorded(&self, manifest: &Digest) -> Result<Option<SystemTime>, Error> {
+        Ok(self.record(manifest)?.map(|record| record.at()))
     }
 
     pub(super) fn image_path(&self, manifest: &Digest) -> PathBuf {
