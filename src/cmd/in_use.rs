@@ -14,6 +14,7 @@ use crate::store::InUse;
 #[derive(Deserialize)]
 struct Record {
     manifest: Option<Digest>,
+    base: Option<Digest>,
     #[serde(default)]
     layers: Vec<Digest>,
 }
@@ -42,7 +43,7 @@ pub(super) fn of_boxes(boxes: &Path) -> Result<InUse, Error> {
             records.extend(snapshot.map(|snapshot| snapshot.record));
         }
         for record in records {
-            found.images.extend(record.manifest);
+            found.images.extend(record.manifest.into_iter().chain(record.base));
             found.layers.extend(record.layers);
         }
     }
@@ -73,9 +74,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let boxes = root.path().join("boxes");
         assert_eq!(of_boxes(&boxes).unwrap(), InUse::default());
-        let (image, layer) = (Digest::of(b"a"), Digest::of(b"b"));
+        let [image, layer, base, old] = [b"a", b"b", b"c", b"d"].map(|text| Digest::of(text));
         for (name, record) in [
             ("a", Some(format!("{{\"manifest\": \"{image}\", \"layers\": [\"{layer}\"], \"more\": 1}}"))),
+            ("set-up", Some(format!("{{\"manifest\": \"{image}\", \"base\": \"{base}\"}}"))),
             ("host", Some("{}".to_owned())),
             ("half", None),
         ] {
@@ -85,7 +87,12 @@ mod tests {
             }
         }
         fs::write(boxes.join("stray"), "").unwrap();
-        assert_eq!(of_boxes(&boxes).unwrap(), InUse { images: [image].into(), layers: [layer].into() });
+        let snapshot = boxes.join("a/snapshots/1");
+        fs::create_dir_all(&snapshot).unwrap();
+        fs::write(snapshot.join("snapshot.json"), format!("{{\"record\": {{\"base\": \"{old}\"}}}}"))
+            .unwrap();
+        let images = [image, base, old].into();
+        assert_eq!(of_boxes(&boxes).unwrap(), InUse { images, layers: [layer].into() });
         fs::write(boxes.join("half/record.json"), "{").unwrap();
         assert!(of_boxes(&boxes).is_err());
     }
