@@ -383,6 +383,12 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A box to be exported stands on what no registry has.
+    #[error("box `{name}` stands on the result of a set-up, which an import could not fetch from anywhere")]
+    ExportSetup {
+        /// The box.
+        name: String,
+    },
     /// The image of a box to be imported is nowhere to be had.
     #[error("the box stands on `{}`, which is not here and in no registry", .image.escape_debug())]
     ImportImage {
@@ -614,6 +620,7 @@ impl Error {
             Self::ResetBelow { above, .. } => Some(format!("reset `{}`", above.display())),
             Self::NothingToImport => Some("`devbox import FILE`, or `… | devbox import -`".into()),
             Self::Import { .. } => Some("`devbox export BOX FILE` makes such an archive".into()),
+            Self::ExportSetup { .. } => Some("`devbox export --with-image` puts it in".into()),
             Self::ImportImage { .. } => Some("export the box with `--with-image`".into()),
             Self::NoImageBelow { .. } => {
                 Some("a box made with `--image REF` or from a profile that names an image can be committed".into())

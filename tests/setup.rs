@@ -416,6 +416,20 @@ fn a_result_is_an_image_like_others() {
     test.devbox(["clone", "demo", "twin"]).output().ok();
     test.devbox(["run", "twin", "cat", "/etc/one"]).output().ok().prints("one");
     test.devbox(["rm", "-f", "twin"]).output().ok();
+    // what it was done to stays with it
+    let base = Registry::open().reference("busybox:1");
+    test.devbox(["rmi", "made:1"]).output().ok();
+    test.devbox(["prune", "--all"]).output().ok();
+    test.devbox(["images", "-q"]).output().ok().lists(&[&base]);
+    // on another machine nobody could fetch it
+    let file = test.path("demo.devbox").display().to_string();
+    test.devbox(["export", "demo", &file]).output().refused(&["the result of a set-up", "--with-image"]);
+    assert!(!test.path("demo.devbox").exists());
+    test.devbox(["export", "--with-image", "demo", &file]).output().ok();
+    let away = Test::new();
+    away.devbox(["import", &file]).output().ok();
+    away.devbox(["run", "demo", "cat", "/etc/one", "/etc/mine"]).output().ok().prints("one\nmine");
+    away.devbox(["rm", "-f", "demo"]).output().ok();
 }
 
 #[test]

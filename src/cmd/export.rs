@@ -46,6 +46,9 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ExportArgs) -> Result<ExitCode, E
     let boxes = Boxes::new(dirs);
     let contents = Contents::of(dirs, &boxes, &args.name)?;
     let _lock = boxes.lock_stopped(&args.name)?;
+    if contents.record.base.is_some() && !args.with_image {
+        return Err(Error::ExportSetup { name: args.name.clone() });
+    }
     let image = if args.with_image { Some(image(ui, dirs, &contents.record)?) } else { None };
     let about = About {
         version: VERSION,
