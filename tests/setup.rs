@@ -233,6 +233,11 @@ fn a_cache_is_not_believed_everything() {
     // a cache that can't be asked is said, and the step done
     set(&other, "run = [\"echo two > /etc/two\"]\ncache = \"127.0.0.1:1/nobody/there\"");
     other.sh("cat /etc/two").ok().prints("two").says(&["cannot look for results of set-up in 127.0.0.1:1"]);
+    // and is not asked where nothing is to be fetched
+    set(&other, "run = [\"echo three > /etc/three\"]\ncache = \"127.0.0.1:1/nobody/there\"");
+    let said =
+        other.devbox(["run", "--pull", "never", "--", "cat", "/etc/three"]).output().ok().prints("three");
+    assert!(!said.stderr.contains("cannot look"), "{said}");
 }
 
 #[test]

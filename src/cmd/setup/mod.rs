@@ -22,6 +22,7 @@ pub(super) use verb::{at_failure, known, run};
 use files::Content;
 
 use super::opening::Opening;
+use crate::cli::PullPolicy;
 use crate::dirs::{self, Dirs};
 use crate::error::{Error, SetupError};
 use crate::oci::config::ImageConfig;
@@ -154,7 +155,8 @@ impl Opening<'_> {
             }
         }
         let after = |done: &Option<(usize, Image)>| done.as_ref().map_or(0, |(at, _)| at + 1);
-        if let Some(cache) = self.plan.setup.cache.as_ref().filter(|_| wish.again.is_none()) {
+        let asks = wish.again.is_none() && self.pull != PullPolicy::Never;
+        if let Some(cache) = self.plan.setup.cache.as_ref().filter(|_| asks) {
             for at in (after(&done)..steps.keys.len()).rev() {
                 match self.fetch(store, cache, &steps.keys[at])? {
                     Some(image) if fitting(at, &image) => {
