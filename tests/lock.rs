@@ -224,3 +224,47 @@ fn without_a_box_update_renews_the_lock_alone() {
     assert_ne!(fs::read_to_string(lock_of(&test)).unwrap(), before);
     assert_eq!(test.devbox(["ls", "-q"]).output().ok().text(), "");
 }
+
+#[test]
+fn what_is_locked_of_a_set_up_stays_where_it_was_done_otherwise() {
+    needs!(boxes, images);
+    let test = project("lock/elsewhere:1");
+    let file = fs::read_to_string(test.project().join("devbox.toml")).unwrap();
+    let setup = "[setup]\nrun = [\"cat /proc/sys/kernel/random/uuid > /etc/one\"]\n";
+    test.project_file(&format!("{file}{setup}"));
+    test.devbox(["lock"]).output().ok();
+    let locked = fs::read_to_string(lock_of(&test)).unwrap();
+    let other = Test::new();
+    for name in ["devbox.toml", LOCK] {
+        fs::copy(test.project().join(name), other.project().join(name)).unwrap();
+    }
+    // a check does nothing, and asks nobody
+    let before = requests("lock/elsewhere");
+    let said = other.devbox(["lock", "--check"]).output().ok();
+    assert!(!said.stderr.contains("set-up step"), "{said}");
+    assert_eq!(requests("lock/elsewhere"), before);
+    assert_eq!(other.devbox(["images", "-q"]).output().ok().text(), "");
+    which(&other, &[]).ok().says(&["is not the one in the lock", "`devbox update` takes this one"]);
+    other.devbox(["lock"]).output().ok().says(&["is up to date"]);
+    assert_eq!(fs::read_to_string(lock_of(&other)).unwrap(), locked);
+    which(&other, &["--locked"]).refused(&["the result that is locked is not here"]);
+    other.devbox(["update"]).output().ok().says(&["set-up for linux/"]);
+    assert_ne!(fs::read_to_string(lock_of(&other)).unwrap(), locked);
+    which(&other, &["--locked"]).ok();
+
+    // an entry that says nothing locks nothing
+    which(&test, &["--locked"]).ok();
+    let (head, tail) = locked.rsplit_once("layers = [").unwrap();
+    fs::write(lock_of(&test), format!("{head}layers = []\n")).unwrap();
+    which(&test, &["--locked"]).refused(&["not as locked: `[setup]`"]);
+    test.devbox(["lock", "--check"]).output().refused(&["not up to date"]);
+    // nor does one with other layers below
+    let image = head.rfind("[[setup]]").unwrap();
+    let (image, setup) = head.split_at(image);
+    let layers: Vec<&str> = image.lines().filter(|line| line.starts_with("  \"sha256:")).collect();
+    let swapped = image.replace(layers[1], layers[0]);
+    fs::write(lock_of(&test), format!("{swapped}{setup}layers = [{tail}")).unwrap();
+    which(&test, &["--locked"]).refused(&["contradicts itself"]);
+    fs::write(lock_of(&test), &locked).unwrap();
+    which(&test, &["--locked"]).ok();
+}

@@ -18,7 +18,7 @@ use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::plan::resolve::Ask;
-use crate::plan::{Image, Pin};
+use crate::plan::{Image, Pin, Plan};
 use crate::profile::{Found, LOCK_FILE, Lock, LockedImage, LockedPlatform, LockedSetup};
 use crate::pull;
 use crate::store::Store;
@@ -36,14 +36,14 @@ pub(super) struct Locking {
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &LockArgs) -> Result<ExitCode, Error> {
     let Planned { plan, host, found, .. } = accepted(ui, dirs, None, PlanFlags::default())?;
     let locking = Locking::of(dirs, found, &plan.image)?;
-    let mut opening = Opening::new(ui, dirs, plan, host, Ask::Image);
-    let new = locking.renew(&mut opening, false)?;
     if args.check {
-        return match new == locking.old {
+        return match locking.is_current(&plan)? {
             true => Ok(ExitCode::SUCCESS),
             false => Err(LockError::Stale.into()),
         };
     }
+    let mut opening = Opening::new(ui, dirs, plan, host, Ask::Image);
+    let new = locking.renew(&mut opening, false)?;
     locking.write(ui, &new)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -61,8 +61,24 @@ impl Locking {
         Ok(Self { folder, old: found.lock.unwrap_or_default(), reference: reference.clone() })
     }
 
+    /// Whether the lock has what the project wants, told by names and keys: nothing is fetched, and no step done.
+    fn is_current(&self, plan: &Plan) -> Result<bool, Error> {
+        let platform: Platform = plan.platform.parse()?;
+        let [image] = self.old.images.as_slice() else { return Ok(false) };
+        let Some(one) = image.suiting(&platform).filter(|_| image.reference == self.reference) else {
+            return Ok(false);
+        };
+        let steps = Steps::of(plan, &one.manifest)?;
+        let ours: Vec<_> = self.old.setups.iter().filter(|setup| setup.platform == one.platform).collect();
+        Ok(match ours.as_slice() {
+            [] => steps.keys.is_empty(),
+            [setup] => steps.have(&setup.key, &setup.layers),
+            _ => false,
+        })
+    }
+
     /// The lock as the project wants it now: what is locked stays, unless `anew`; what the project does not name goes.
-    /// `opening` is held to the new lock from then on; its set-up is done.
+    /// `opening` is held to the new lock from then on. A set-up is done unless the lock has it.
     pub(super) fn renew(&self, opening: &mut Opening<'_>, anew: bool) -> Result<Lock, Error> {
         let locked = match self.old.image(&self.reference).filter(|_| !anew) {
             Some(locked) => locked.clone(),
@@ -82,16 +98,21 @@ impl Locking {
             digest: locked.digest,
             manifest: one.manifest,
             layers: one.layers.clone(),
-            setups: self.old.setups.iter().map(|setup| (setup.key, setup.layers.clone())).collect(),
+            // what the lock has of the set-up is kept, or else does not count
+            setups: Vec::new(),
         });
         opening.plan.unpinned_because = None;
-        if !opening.plan.setup.steps.is_empty() {
+        let steps = Steps::of(&opening.plan, &one.manifest)?;
+        let same =
+            |setup: &&LockedSetup| setup.platform == one.platform && steps.have(&setup.key, &setup.layers);
+        if let Some(kept) = self.old.setups.iter().filter(|_| !anew).find(same) {
+            setups.push(kept.clone());
+        } else if let Some(key) = steps.key() {
             let store = Store::open(&opening.dirs.store())?;
             let _hold = store.hold(&mut |holder| opening.ui.note(&format!("waiting for {holder}")))?;
             let base = opening.base(&store, &self.reference, Some(one.manifest))?;
-            let key = Steps::of(&opening.plan, &base.manifest_digest)?.key();
             let ground = opening.ground(&store, base.clone(), Wish::default())?;
-            if let (Some(key), Some(layers)) = (key, own_layers(&base, &ground.image)) {
+            if let Some(layers) = own_layers(&base, &ground.image) {
                 setups.push(LockedSetup { platform: one.platform.clone(), key, layers });
             }
         }

@@ -57,6 +57,12 @@ fn what(record: &Record) -> String {
     format!("{image} ({digest}){setup}")
 }
 
+/// Whether a record's `layers` are the locked ones: those of the `image` and, above them, those of the `setup`. The lowest are
+/// left out of a record where a layer hides all below it.
+fn is_as_locked(layers: &[Digest], image: &[Digest], setup: &[Digest]) -> bool {
+    layers.len() >= setup.len() && [image, setup].concat().ends_with(layers)
+}
+
 impl Opening<'_> {
     /// The box's record: read, or made with the image it needs.
     pub(super) fn make(&self, boxes: &Boxes) -> Result<Made, Error> {
@@ -138,17 +144,13 @@ impl Opening<'_> {
         }
         let Some(stands_on) = record.base.or(record.manifest) else { return Ok(Some(record)) };
         let base = self.plan.pin.as_ref().map_or(stands_on, |pin| pin.manifest);
-        let key = match self.plan.setup.steps.is_empty() {
-            true => None,
-            false => Steps::of(&self.plan, &base)?.key(),
-        };
-        let locked = self.plan.pin.as_ref().filter(|_| self.plan.locked).zip(key);
-        let as_locked = locked.is_none_or(|(pin, key)| {
-            let is_it =
-                |(locked, layers): &(Digest, Vec<Digest>)| *locked == key && record.layers.ends_with(layers);
-            pin.setups.iter().any(is_it)
+        let steps = Steps::of(&self.plan, &base)?;
+        let pin = self.plan.pin.as_ref().filter(|_| self.plan.locked);
+        let as_locked = pin.is_none_or(|pin| {
+            let own = steps.locked_in(pin);
+            own.is_some_and(|own| is_as_locked(&record.layers, &pin.layers, own))
         });
-        if stands_on == base && record.setup == key && as_locked {
+        if stands_on == base && record.setup == steps.key() && as_locked {
             return Ok(Some(record));
         }
         let name = &record.name;
@@ -218,7 +220,7 @@ impl Opening<'_> {
         if unlike_lock {
             self.ui.note(
                 "this set-up was done here and is not the one in the lock: the same steps, other bytes; with `cache` in \
-                 [setup] all have the same, and `devbox lock` takes this one",
+                 [setup] all have the same, and `devbox update` takes this one",
             );
         }
         record.manifest = Some(image.manifest_digest);
@@ -355,5 +357,22 @@ impl Opening<'_> {
             }
         }
         Ok(owners)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_as_locked() {
+        let [a, b, c, d] = [b"a", b"b", b"c", b"d"].map(|text| Digest::of(text));
+        let (image, setup) = ([a, b], [c, d]);
+        assert!(is_as_locked(&[a, b, c, d], &image, &setup));
+        assert!(is_as_locked(&[b, c, d], &image, &setup), "b hides a");
+        assert!(is_as_locked(&[a, b], &image, &[]));
+        for other in [&[d][..], &[a, b], &[a, b, c], &[b, a, c, d], &[a, b, c, d, d], &[a, b, d, c]] {
+            assert!(!is_as_locked(other, &image, &setup), "{other:?}");
+        }
     }
 }

@@ -27,7 +27,7 @@ use crate::dirs::{self, Dirs};
 use crate::error::{Error, SetupError};
 use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
-use crate::plan::{Host, Ids, Plan, User};
+use crate::plan::{Host, Ids, Pin, Plan, User};
 use crate::session::Boxes;
 use crate::store::{Image, RESULTS, Store};
 
@@ -70,6 +70,20 @@ impl Steps {
     /// The key of the last step; none when there are no steps.
     pub(super) fn key(&self) -> Option<Digest> {
         self.keys.last().copied()
+    }
+
+    /// Whether `layers` under this `key` can be the result of these steps: theirs, a layer a step.
+    pub(super) fn have(&self, key: &Digest, layers: &[Digest]) -> bool {
+        self.key() == Some(*key) && layers.len() == self.keys.len()
+    }
+
+    /// The layers that `pin` has for these steps.
+    pub(super) fn locked_in<'p>(&self, pin: &'p Pin) -> Option<&'p [Digest]> {
+        if self.keys.is_empty() {
+            return Some(&[]);
+        }
+        let found = pin.setups.iter().find(|(key, layers)| self.have(key, layers));
+        found.map(|(_, layers)| layers.as_slice())
     }
 }
 
@@ -205,9 +219,8 @@ impl Opening<'_> {
 
     /// The layers that the lock has for these steps; none where it has nothing.
     fn locked_layers(&self, steps: &Steps) -> Result<Option<Vec<Digest>>, Error> {
-        let (Some(pin), Some(key)) = (&self.plan.pin, steps.key()) else { return Ok(None) };
-        let found = pin.setups.iter().find(|(locked, _)| *locked == key).map(|(_, layers)| layers.clone());
-        match (found, self.plan.locked) {
+        let Some(pin) = &self.plan.pin else { return Ok(None) };
+        match (steps.locked_in(pin).map(<[Digest]>::to_vec), self.plan.locked) {
             (None, true) => Err(SetupError::OtherSteps.into()),
             (found, _) => Ok(found),
         }
@@ -362,5 +375,28 @@ mod tests {
             assert_ne!(without_layers(config.as_bytes()), without_layers(&other), "{config}");
         }
         assert_eq!(without_layers(b"[]"), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_has_a_layer_for_each_step() {
+        let [base, a, b, c] = [b"base", b"aaaa", b"bbbb", b"cccc"].map(|text| Digest::of(text));
+        let steps = Steps { base, keys: vec![a, b], files: Vec::new() };
+        let pin = |key, layers: &[Digest]| Pin {
+            digest: base,
+            manifest: base,
+            layers: vec![base],
+            setups: vec![(key, layers.to_vec())],
+        };
+        assert_eq!(steps.locked_in(&pin(b, &[a, c])), Some(&[a, c][..]));
+        for (key, layers) in [(b, &[][..]), (b, &[c]), (b, &[a, b, c]), (a, &[a, c])] {
+            assert_eq!(steps.locked_in(&pin(key, layers)), None, "{key} {layers:?}");
+        }
+        let none = Steps { base, keys: Vec::new(), files: Vec::new() };
+        assert_eq!(none.locked_in(&pin(b, &[a])), Some(&[][..]));
     }
 }
