@@ -330,6 +330,8 @@ pub enum Error {
         name: String,
         /// How many.
         paths: usize,
+        /// Whether a lock says what it was to go over to.
+        locked: bool,
     },
     /// A box that stands on no image of the store was to become one.
     #[error("box `{name}` stands on `{}`, which is no image of the store to put a layer on", .image.escape_debug())]
@@ -610,8 +612,9 @@ impl Error {
             Self::CopyStays { name } => {
                 Some(format!("`devbox commit {name} REF` keeps what it holds; `devbox rm {name}` and entering again makes it anew"))
             }
-            Self::Conflicts { name, .. } => Some(format!(
-                "`devbox update --force {name}` goes over and keeps the box's; `devbox diff {name}` lists them all"
+            Self::Conflicts { name, locked, .. } => Some(format!(
+                "`devbox update{} --force {name}` goes over and keeps the box's; `devbox diff {name}` lists them all",
+                if *locked { " --locked" } else { "" }
             )),
             Self::NoAgent | Self::Agent { .. } => {
                 Some("`eval \"$(ssh-agent)\" && ssh-add` starts one; without `ssh-agent` in the profile none is wanted".into())

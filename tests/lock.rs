@@ -268,3 +268,40 @@ fn what_is_locked_of_a_set_up_stays_where_it_was_done_otherwise() {
     fs::write(lock_of(&test), &locked).unwrap();
     which(&test, &["--locked"]).ok();
 }
+
+#[test]
+fn a_box_goes_over_to_the_lock_as_it_is() {
+    needs!(boxes, images);
+    let test = project("lock/forced:1");
+    test.devbox(["update", "--locked"]).output().refused(&["there is no devbox-lock.toml"]);
+    test.devbox(["lock"]).output().ok();
+    test.sh("echo mine > /etc/which").ok();
+    let other = Test::new();
+    for name in ["devbox.toml", LOCK] {
+        fs::copy(test.project().join(name), other.project().join(name)).unwrap();
+    }
+    Registry::open().push("lock/forced:1", &image("second"));
+    other.devbox(["update"]).output().ok();
+    fs::copy(lock_of(&other), lock_of(&test)).unwrap();
+    let locked = fs::read_to_string(lock_of(&test)).unwrap();
+    Registry::open().push("lock/forced:1", &image("third"));
+    let hint = "`devbox update --locked --force demo`";
+    which(&test, &[]).ok().prints("mine").says(&["stays over", hint]);
+    which(&test, &["--locked"]).refused(&["stays over", hint]);
+    test.devbox(["update", "--locked"]).output().refused(&["stays over", hint]);
+    test.devbox(["update", "--locked", "--force"]).output().ok();
+    assert_eq!(fs::read_to_string(lock_of(&test)).unwrap(), locked);
+    which(&test, &["--locked"]).ok().prints("mine");
+    test.devbox(["update", "--locked"]).output().ok().says(&["is over what is locked already"]);
+    test.devbox(["reset", "demo", "/etc/which"]).output().ok();
+    which(&test, &["--locked"]).ok().prints("second");
+    // one that runs is not moved, and the lock is not renewed
+    let mut running = test.devbox(["run", "--", "sh", "-c", "echo up; cat"]).spawn();
+    running.stdout.expect("up");
+    test.devbox(["update"]).output().refused(&["is running"]);
+    assert_eq!(fs::read_to_string(lock_of(&test)).unwrap(), locked);
+    drop(running.stdin.take());
+    running.wait().ok();
+    test.devbox(["update"]).output().ok();
+    which(&test, &["--locked"]).ok().prints("third");
+}

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::opening::Opening;
-use super::rebase::{ensure_movable, rebase};
+use super::rebase::{Standing, ensure_movable, rebase};
 use super::setup::{Ground, Steps, Wish};
 use crate::cli::PullPolicy;
 use crate::error::{Error, LockError};
@@ -187,7 +187,8 @@ impl Opening<'_> {
         if boxes.load(name)?.as_ref() != Some(&record) {
             return Ok(None);
         }
-        match rebase(self.ui, self.dirs, boxes, &record, &new, false) {
+        let standing = Standing { force: false, locked: self.plan.pin.is_some() };
+        match rebase(self.ui, self.dirs, boxes, &record, &new, standing) {
             // what is in it must be in reach, to be kept or taken away
             Err(error @ Error::Conflicts { .. }) if !self.plan.locked => {
                 let hint = error.hint().unwrap_or_default();

@@ -14,6 +14,15 @@ use crate::userns;
 
 const MOST_SHOWN: usize = 10;
 
+/// What holds of a box's own files that stand in the way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    /// They count.
+    pub(super) force: bool,
+    /// A lock says what the box is to be over.
+    pub(super) locked: bool,
+}
+
 /// Whether the box of `record` can be put over other layers at all.
 pub(super) fn ensure_movable(boxes: &Boxes, record: &Record) -> Result<(), Error> {
     match record.driver == Driver::Copy && boxes.last_start(&record.name)?.is_some() {
@@ -23,14 +32,14 @@ pub(super) fn ensure_movable(boxes: &Boxes, record: &Record) -> Result<(), Error
 }
 
 /// Puts the box, whose lock the caller holds, over the layers of `new`, its record from then on. What the box has of its
-/// own and is not the same in both images stands in the way, unless `force` says that the box's counts.
+/// own and is not the same in both images stands in the way, unless `standing` says that the box's counts.
 pub(super) fn rebase(
     ui: &Ui,
     dirs: &Dirs,
     boxes: &Boxes,
     old: &Record,
     new: &Record,
-    force: bool,
+    standing: Standing,
 ) -> Result<(), Error> {
     if new.layers == old.layers {
         // another name or configuration for the same files
@@ -52,8 +61,9 @@ pub(super) fn rebase(
     if found.len() > MOST_SHOWN {
         ui.note(&format!("and {} more", count(found.len() - MOST_SHOWN, "path")));
     }
-    if !found.is_empty() && !force {
-        return Err(Error::Conflicts { name: name.clone(), paths: found.len() });
+    if !found.is_empty() && !standing.force {
+        let (paths, locked) = (found.len(), standing.locked);
+        return Err(Error::Conflicts { name: name.clone(), paths, locked });
     }
     userns::piped(&box_contents.ids, |_| Ok(take_modes(&box_contents.files(), &other)?), silent)?
         .map_err(failed)?;

@@ -2,7 +2,7 @@
 
 use super::lock::Locking;
 use super::opening::Opening;
-use super::rebase::{ensure_movable, rebase};
+use super::rebase::{Standing, ensure_movable, rebase};
 use super::{Planned, accepted};
 use crate::cli::{PlanFlags, PullPolicy, UpdateArgs};
 use crate::dirs::Dirs;
@@ -16,11 +16,11 @@ use crate::ui::Ui;
 
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Error> {
     let keeps_image = args.image.is_none();
-    let flags = PlanFlags { image: args.image, ..PlanFlags::default() };
+    let flags = PlanFlags { image: args.image, locked: args.locked, ..PlanFlags::default() };
     let Planned { plan, host, found, .. } = accepted(ui, dirs, args.target.as_deref(), flags)?;
     let name = plan.name.clone();
     let boxes = Boxes::new(dirs);
-    let locking = match keeps_image && found.lock.is_some() {
+    let locking = match keeps_image && !args.locked && found.lock.is_some() {
         true => Some(Locking::of(dirs, found, &plan.image)?),
         false => None,
     };
@@ -30,17 +30,24 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
     if matches!(plan.image, Image::Host | Image::Folder(_)) {
         return Err(Error::NoImageBelow { name, image: plan.image.to_string() });
     }
-    let mut opening = Opening { pull: PullPolicy::Always, ..Opening::new(ui, dirs, plan, host, Ask::Image) };
+    let pull = if args.locked { PullPolicy::Missing } else { PullPolicy::Always };
+    let mut opening = Opening { pull, ..Opening::new(ui, dirs, plan, host, Ask::Image) };
+    // a box that can't be moved leaves the lock as it is
+    let held = match boxes.load(&name)? {
+        Some(_) => Some(boxes.lock_stopped(&name)?),
+        None => None,
+    };
+    if let Some(record) = boxes.load(&name)?.filter(|_| held.is_some()) {
+        ensure_movable(&boxes, &record)?;
+    }
     if let Some(locking) = locking {
         let new = locking.renew(&mut opening, true)?;
         locking.write(ui, &new)?;
-        if boxes.load(&name)?.is_none() {
+        if held.is_none() {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    let _lock = boxes.lock_stopped(&name)?;
     let record = boxes.require(&name)?;
-    ensure_movable(&boxes, &record)?;
     let mut new = record.clone();
     new.image = opening.plan.image.to_string();
     let store = Store::open(&dirs.store())?;
@@ -56,8 +63,10 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
     let _hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
     opening.add_image(&store, &mut new)?;
     let same = new.layers == record.layers;
-    rebase(ui, dirs, &boxes, &record, &new, args.force)?;
+    let locked = opening.plan.pin.is_some();
+    rebase(ui, dirs, &boxes, &record, &new, Standing { force: args.force, locked })?;
     match same {
+        true if args.locked => ui.note(&format!("box `{name}` is over what is locked already")),
         true => ui.note(&format!("box `{name}` is over the newest of {} already", new.image)),
         false => ui.line(&new.manifest.as_ref().map(Digest::to_string).unwrap_or_default())?,
     }

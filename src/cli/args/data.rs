@@ -71,6 +71,9 @@ pub struct UpdateArgs {
     #[arg(long, value_name = "REF", requires = "target", value_parser = flags::image)]
     #[arg(add = ArgValueCompleter::new(candidates::images))]
     pub image: Option<crate::profile::Image>,
+    /// Go over to what devbox-lock.toml has, and renew nothing
+    #[arg(long, conflicts_with = "image")]
+    pub locked: bool,
     /// Also where it hides what is new in the image
     #[arg(short, long)]
     pub force: bool,

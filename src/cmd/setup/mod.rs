@@ -376,11 +376,6 @@ mod tests {
         }
         assert_eq!(without_layers(b"[]"), None);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_lock_has_a_layer_for_each_step() {
