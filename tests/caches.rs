@@ -122,3 +122,21 @@ fn a_start_and_a_removal_at_once() {
         start.wait().ok().prints("mine");
     }
 }
+
+#[test]
+fn cargos_settings_and_tokens_are_not_shared() {
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let toml = fs::read_to_string(test.project().join("devbox.toml")).unwrap();
+    test.project_file(&format!("extends = [\"rust-env\"]\n{toml}"));
+    let folder = test.path("cache/devbox/caches/cargo");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("config.toml"), "[build]\nrustc-wrapper = \"/evil\"\n").unwrap();
+    let names = ["config", "config.toml", "credentials", "credentials.toml"];
+    // nobody is asked about it
+    let said = test.sh("cd $CARGO_HOME && cat conf* cred* && echo token >credentials.toml; mv config x; echo 1 >.package-cache");
+    said.ok().prints("").says(&["busy"]);
+    assert_eq!(fs::read_to_string(folder.join(".package-cache")).unwrap(), "1\n");
+    let kept = names.map(|name| fs::read_to_string(folder.join(name)).unwrap());
+    assert!(kept.iter().all(|text| !text.contains("token")), "{kept:?}");
+}

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use crate::harness::image::tar;
 use crate::harness::{Outcome, Pty, Test};
 
 const HOME: &str = "image = \"host\"\nname = \"demo\"\nhome = \"host\"\n";
@@ -162,6 +163,22 @@ fn an_organisation_can_forbid() {
     }
     under_policy(&test, registries, &["plan", "--image", "registry.invalid/team/a:1"]).ok();
 
+    // an archive's image is fetched from where the archive says
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let about = format!(
+        "{{\"version\":1,\"many_ids\":false,\"with_image\":false,\"record\":{{\"version\":1,\"name\":\"a\",\"created\":0,\
+         \"image\":\"other.invalid/a:1\",\"manifest\":\"{digest}\",\"layers\":[],\"defaults\":{{}},\"profiles\":[],\
+         \"project\":null,\"ephemeral\":false,\"user\":null,\"ids\":null}}}}"
+    );
+    let archive = test.path("a.devbox");
+    fs::write(&archive, tar(&format!("f 644 box.json {about}"))).unwrap();
+    let import = ["import", archive.to_str().unwrap()];
+    under_policy(&test, registries, &import).refused(&[
+        "registries",
+        "other.invalid/a:1",
+        "registry.invalid/team",
+    ]);
+
     // a mistake is no permission
     under_policy(&test, "[forbid]\nhom = true\n", &["plan", "host"]).refused(&[
         "/etc/devbox/policy.toml:2:1",
@@ -184,4 +201,34 @@ fn what_an_untrusted_box_wants_is_a_wish_of_its_own() {
     test.devbox(["--yes", "trust", "--untrusted"]).output().ok().lists(&["reaches a.example"]);
     test.devbox(["trust", "--untrusted"]).output().ok();
     test.devbox(["trust", "--list"]).output().ok().lists(&["reaches a.example"]);
+}
+
+#[test]
+fn consent_to_a_set_up_goes_with_what_it_was_given_for() {
+    let test = Test::new();
+    let set = |image: &str, more: &str| {
+        test.project_file(&format!(
+            "image = \"registry.invalid/{image}\"\nisolation = \"untrusted\"\n[setup]\n\
+             run = [{{ command = \"echo nice\\nsh ./install.sh\", files = [\"install.sh\"] }}]\n{more}"
+        ));
+    };
+    let script = |text: &str| fs::write(test.project().join("install.sh"), text).unwrap();
+    set("a:1", "");
+    script("make");
+    let said = ["registry.invalid/a:1", "echo nice\\nsh ./install.sh", "the file install.sh"];
+    test.devbox(["trust"]).output().refused(&said);
+    test.devbox(["--yes", "trust"]).output().ok();
+    assert!(!asks(&test, &test.project()));
+    script("make evil");
+    assert!(asks(&test, &test.project()), "the file is another");
+    test.devbox(["run", "--", "true"]).output().refused(&["the file install.sh"]);
+    script("make");
+    assert!(!asks(&test, &test.project()));
+    set("b:1", "");
+    assert!(asks(&test, &test.project()), "the image is another");
+    set("a:1", "cache = \"registry.invalid/cache\"\n");
+    assert!(asks(&test, &test.project()), "there is a cache");
+    fs::remove_file(test.project().join("install.sh")).unwrap();
+    set("a:1", "");
+    test.devbox(["trust"]).output().refused(&["install.sh (can't be read)"]);
 }

@@ -107,7 +107,10 @@ impl Step {
         if !with.is_empty() {
             text = format!("{text} with {}", with.join(", "));
         }
-        text.escape_debug().to_string()
+        // quotes are common in commands, and hide nothing
+        let escaped =
+            |c: char| if matches!(c, '\'' | '"') { c.to_string() } else { c.escape_debug().to_string() };
+        text.chars().map(escaped).collect()
     }
 
     /// The words that are run.
