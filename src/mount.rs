@@ -129,6 +129,8 @@ pub enum Op {
         recursive: bool,
         /// Whether device nodes work.
         devices: bool,
+        /// Whether a link in the source's path is refused: it was found without one, and somebody judged what is there.
+        exact: bool,
     },
     /// A file made earlier in the box, bound elsewhere in it.
     BindWithin {
@@ -143,6 +145,8 @@ pub enum Op {
         overlay: Overlay,
         /// Where.
         at: CString,
+        /// As of `Bind`, for the host folder.
+        exact: bool,
     },
     /// `/dev`: six nodes, a `devpts` of its own, `shm`, `mqueue`, and the usual links.
     Dev,

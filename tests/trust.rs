@@ -232,3 +232,43 @@ fn consent_to_a_set_up_goes_with_what_it_was_given_for() {
     set("a:1", "");
     test.devbox(["trust"]).output().refused(&["install.sh (can't be read)"]);
 }
+
+#[test]
+fn a_link_that_comes_after_the_question_leads_nowhere() {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    needs!(boxes, images);
+    let test = Test::busybox();
+    let toml = fs::read_to_string(test.project().join("devbox.toml")).unwrap();
+    let mount =
+        |mode: &str| format!("{toml}[[mounts]]\nsource = \"./data\"\ntarget = \"/mnt\"\nmode = \"{mode}\"\n");
+    test.write("home/outside/secret", "s3cret");
+    let (data, link) = (test.project().join("data"), test.project().join("link"));
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("own"), "mine").unwrap();
+    // a link that stays in the folder is as good as what it leads to
+    symlink("data", &link).unwrap();
+    for mode in ["ro", "overlay"] {
+        test.project_file(&mount(mode).replace("./data", "./link"));
+        test.sh("cat /mnt/own").ok().prints("mine");
+    }
+    fs::remove_file(&link).unwrap();
+    symlink("../outside", &link).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                renameat2(AT_FDCWD, &data, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE).unwrap();
+            }
+        });
+        let taken: Vec<_> = (0..40)
+            .filter_map(|round| {
+                test.project_file(&mount(["rw", "overlay"][round % 2]));
+                let said = test.sh("cat /mnt/secret");
+                said.text().contains("s3cret").then_some(said.stderr)
+            })
+            .collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(taken.is_empty(), "{taken:?}");
+    });
+}

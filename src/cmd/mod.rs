@@ -60,6 +60,7 @@ mod verify;
 mod why;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Cli, PlanFlags, Verb};
@@ -67,7 +68,7 @@ use crate::dirs::{self, Dirs};
 use crate::error::{Error, ExitCode};
 use crate::idmap::{self, IdMap};
 use crate::plan::policy::Made;
-use crate::plan::{Flags, Host, Ids, Isolation, Plan, User};
+use crate::plan::{Flags, Host, Ids, Isolation, Plan, User, without_dots};
 use crate::probe;
 use crate::profile::policy::{POLICY, Policy};
 use crate::profile::{self, Found, PROJECT_FILE, Selector};
@@ -212,16 +213,18 @@ fn planned(
     let lookup = |name: &str| dirs::variable(name)?.into_string().ok();
     let mut plan = crate::plan::make(&found, &flags, &host, &lookup)?;
     setup::judge(&mut plan);
-    // the project's folder is asked for twice
-    let last = RefCell::new((PathBuf::new(), None));
+    let seen = RefCell::new(BTreeMap::new());
     let real = |path: &Path| {
-        let mut last = last.borrow_mut();
-        if last.0 != path {
-            *last = (path.to_owned(), fd::real_path(path).ok());
-        }
-        last.1.clone()
+        let mut seen = seen.borrow_mut();
+        seen.entry(path.to_owned()).or_insert_with(|| fd::real_path(path).ok()).clone()
     };
     let all = crate::plan::trust::wishes(&plan, &found, &host, &real)?;
+    // what is mounted is what was looked at, even if a link comes to stand there meanwhile
+    let judged = seen.take().into_iter().map(|(path, real): (PathBuf, Option<PathBuf>)| {
+        let real = real.unwrap_or_else(|| without_dots(&path));
+        (path, real)
+    });
+    plan.judged = judged.collect();
     let file = found.project_dir.as_deref().map(|folder| folder.join(PROJECT_FILE));
     let wishes = Wishes { file, all, isolation: plan.isolation };
     ui.step("plan");

@@ -88,6 +88,7 @@ pub fn make(
         pin,
         unpinned_because,
         locked: flags.locked,
+        judged: BTreeMap::new(),
         image,
         isolation,
     };

@@ -36,6 +36,7 @@ pub use image::Image;
 pub use make::make;
 pub use mounts::NOTHING;
 pub use pin::{Drift, Pin};
+pub use project::without_dots;
 pub use setup::Setup;
 
 use crate::network::{Allow, Publish};
@@ -98,6 +99,16 @@ pub struct Plan {
     pub unpinned_because: Option<String>,
     /// Whether anything that is not as the lock has it is refused.
     pub locked: bool,
+    /// Where sources that a project's file asked for led, links followed, when somebody judged whether they may be seen.
+    #[serde(skip)]
+    pub judged: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Plan {
+    /// Where the source `path` is to be found, and whether no link may lead elsewhere from there by now.
+    pub fn judged_source<'a>(&'a self, path: &'a Path) -> (&'a Path, bool) {
+        self.judged.get(path).map_or((path, false), |real| (real, true))
+    }
 }
 
 /// One mount asked for by a profile or a flag.

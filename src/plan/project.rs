@@ -70,7 +70,7 @@ pub(super) fn unfit(folder: &Path, host: &Host) -> Option<&'static str> {
 }
 
 /// `path` with `.` and `..` worked out by its words. Both come after a folder whose links are followed already.
-pub(super) fn without_dots(path: &Path) -> PathBuf {
+pub fn without_dots(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut whole, part| {
         match part {
             Component::ParentDir => {

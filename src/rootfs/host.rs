@@ -53,7 +53,7 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
         && resolv.starts_with("/run")
     {
         let (from, at) = (c_path(&resolv)?, c_path(&resolv)?);
-        ops.push(Op::Bind { from, at, readonly: true, recursive: false, devices: false });
+        ops.push(Op::Bind { from, at, readonly: true, recursive: false, devices: false, exact: false });
     }
     Ok(Layout { root: Root::Host, ops, notes: Vec::new() })
 }

@@ -42,11 +42,19 @@ pub(super) fn lay_out(wanted: &Wanted<'_>) -> Result<Layout, Error> {
             readonly: true,
             recursive: false,
             devices: false,
+            exact: false,
         });
     }
     if let Some(zone) = files::local_time() {
         let at = c"/run/devbox/localtime".into();
-        ops.push(Op::Bind { from: c_path(zone)?, at, readonly: true, recursive: false, devices: false });
+        ops.push(Op::Bind {
+            from: c_path(zone)?,
+            at,
+            readonly: true,
+            recursive: false,
+            devices: false,
+            exact: false,
+        });
     }
     if wanted.plan.isolation == Isolation::Dev {
         add_sudo(wanted, &mut ops);

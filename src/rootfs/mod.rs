@@ -217,7 +217,14 @@ pub fn prepare(wanted: &Wanted<'_>) -> Result<Layout, Error> {
 
 /// A bind of a host folder, writable.
 fn bind(from: &Path, at: &Path, readonly: bool) -> Result<Op, NulError> {
-    Ok(Op::Bind { from: c_path(from)?, at: c_path(at)?, readonly, recursive: true, devices: false })
+    Ok(Op::Bind {
+        from: c_path(from)?,
+        at: c_path(at)?,
+        readonly,
+        recursive: true,
+        devices: false,
+        exact: false,
+    })
 }
 
 fn tmpfs(at: &Path, options: &str) -> Result<Op, NulError> {

@@ -28,7 +28,11 @@ pub(super) fn add(wanted: &Wanted<'_>, layout: &mut Layout) -> Result<(), Error>
     if let Some(project) = &wanted.plan.project {
         present(project)?;
         layout.ops.push(match wanted.plan.isolation {
-            Isolation::Dev => bind(project, project, false)?,
+            Isolation::Dev => {
+                let (from, exact) = wanted.plan.judged_source(project);
+                let (from, at) = (c_path(from)?, c_path(project)?);
+                Op::Bind { from, at, readonly: false, recursive: true, devices: false, exact }
+            }
             Isolation::Untrusted => {
                 let kept = kept(wanted.folder, project);
                 if is_copied(&kept, wanted.driver) {
@@ -64,10 +68,17 @@ fn operation(wanted: &Wanted<'_>, mount: &Mount) -> Result<Op, Error> {
     let source = || mount.source.as_deref().ok_or_else(|| Error::NoSource(mount.target.clone()));
     Ok(match mount.mode {
         MountMode::Ro | MountMode::Rw => {
-            let from = source()?;
+            let (from, exact) = wanted.plan.judged_source(source()?);
             let devices = present(from)?.file_type().is_char_device() || from.starts_with("/dev");
             let readonly = mount.mode == MountMode::Ro;
-            Op::Bind { from: c_path(from)?, at: c_path(&mount.target)?, readonly, recursive: true, devices }
+            Op::Bind {
+                from: c_path(from)?,
+                at: c_path(&mount.target)?,
+                readonly,
+                recursive: true,
+                devices,
+                exact,
+            }
         }
         MountMode::Overlay => overlay(wanted, source()?, &mount.target)?,
         MountMode::Tmpfs => tmpfs(&mount.target, "mode=1777")?,
@@ -85,6 +96,7 @@ fn operation(wanted: &Wanted<'_>, mount: &Mount) -> Result<Op, Error> {
 
 /// Writes are kept in the box, in a folder named after the target so that they are found again.
 fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error> {
+    let (from, exact) = wanted.plan.judged_source(from);
     let folder = kept(wanted.folder, target);
     let (upper, work) = (folder.join("upper"), folder.join("work"));
     make_private(&upper)?;
@@ -103,7 +115,7 @@ fn overlay(wanted: &Wanted<'_>, from: &Path, target: &Path) -> Result<Op, Error>
         work: c_path(&work)?,
         volatile: wanted.volatile,
     };
-    Ok(Op::Overlay { overlay, at: c_path(target)? })
+    Ok(Op::Overlay { overlay, at: c_path(target)?, exact })
 }
 
 /// Where the box in `folder` keeps what is written at `target`.

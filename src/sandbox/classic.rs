@@ -22,7 +22,7 @@ use nix::sys::stat::{Mode, SFlag, mknod, stat};
 use nix::unistd::{chdir, chroot, mkdir};
 
 use super::child::{self, Failure};
-use super::mounts::{self, LOCKED_DOWN, NODES, Taken};
+use super::mounts::{self, HeldOverlay, LOCKED_DOWN, NODES, Source, Taken};
 use super::{Spec, Stage, fuse};
 use crate::mount::{Mounted, Op, Overlay, Root, c_path, mounted};
 use crate::sys;
@@ -86,15 +86,19 @@ fn take(
     mut aside: impl FnMut(&dyn Fn(&CStr) -> nix::Result<()>) -> nix::Result<Taken>,
 ) -> nix::Result<Vec<Taken>> {
     match op {
-        Op::Bind { from, readonly, recursive, devices, .. } => {
+        Op::Bind { from, readonly, recursive, devices, exact, .. } => {
+            let from = Source::of(from, *exact)?;
             let mut flags = MsFlags::MS_NOSUID;
             flags.set(MsFlags::MS_NODEV, !devices);
             flags.set(MsFlags::MS_RDONLY, *readonly);
             let taken =
-                aside(&|at| bind(from, at, *recursive).and_then(|()| restrict(at, *recursive, flags)))?;
+                aside(&|at| bind(&from.path, at, *recursive).and_then(|()| restrict(at, *recursive, flags)))?;
             Ok(vec![taken])
         }
-        Op::Overlay { overlay, .. } => Ok(vec![aside(&|at| mount_overlay(overlay, at))?]),
+        Op::Overlay { overlay, exact, .. } => {
+            let overlay = HeldOverlay::of(overlay, *exact)?;
+            Ok(vec![aside(&|at| mount_overlay(&overlay.overlay, at))?])
+        }
         Op::Dev => NODES.iter().map(|(from, _)| aside(&|at| bind(from, at, false))).collect(),
         Op::MaskFile(_) => Ok(vec![aside(&|at| bind(c"/dev/null", at, false))?]),
         Op::Proc => {

@@ -5,7 +5,7 @@
 //! host left for them to reach, and no magic link either before `/proc` is put in place, last.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open};
@@ -36,6 +36,44 @@ pub(super) enum Taken {
     Aside(CString),
 }
 
+/// Where a source is found, for as long as it is held.
+pub(super) struct Source {
+    pub(super) path: CString,
+    _handle: Option<OwnedFd>,
+}
+
+impl Source {
+    /// The source at `path`, held by a handle that no link led to when `exact`.
+    pub(super) fn of(path: &CStr, exact: bool) -> nix::Result<Self> {
+        if !exact {
+            return Ok(Self { path: path.to_owned(), _handle: None });
+        }
+        let handle = sys::fd::open_exactly(path)?;
+        let path =
+            CString::new(format!("/proc/self/fd/{}", handle.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
+        Ok(Self { path, _handle: Some(handle) })
+    }
+}
+
+/// An overlay over a host folder that may have to be held.
+pub(super) struct HeldOverlay {
+    pub(super) overlay: Overlay,
+    _lower: Option<Source>,
+}
+
+impl HeldOverlay {
+    pub(super) fn of(overlay: &Overlay, exact: bool) -> nix::Result<Self> {
+        let overlay = overlay.clone();
+        if !exact {
+            return Ok(Self { overlay, _lower: None });
+        }
+        let [lower] = overlay.lowers.as_slice() else { return Err(Errno::EINVAL) };
+        let lower = Source::of(lower, true)?;
+        let overlay = Overlay { base: lower.path.clone(), lowers: vec![c".".into()], ..overlay };
+        Ok(Self { overlay, _lower: Some(lower) })
+    }
+}
+
 /// Detached mounts of what `op` brings from the host, in the order it needs them.
 pub(super) fn take(op: &Op) -> nix::Result<Vec<Taken>> {
     detached(op).map(|mounts| mounts.into_iter().map(Taken::Detached).collect())
@@ -43,8 +81,9 @@ pub(super) fn take(op: &Op) -> nix::Result<Vec<Taken>> {
 
 fn detached(op: &Op) -> nix::Result<Vec<OwnedFd>> {
     match op {
-        Op::Bind { from, readonly, recursive, devices, .. } => {
-            let mount = open_tree(from, *recursive)?;
+        Op::Bind { from, readonly, recursive, devices, exact, .. } => {
+            let from = Source::of(from, *exact)?;
+            let mount = open_tree(&from.path, *recursive)?;
             mount_setattr(
                 &mount,
                 *recursive,
@@ -52,7 +91,10 @@ fn detached(op: &Op) -> nix::Result<Vec<OwnedFd>> {
             )?;
             Ok(vec![mount])
         }
-        Op::Overlay { overlay, .. } => Ok(vec![detached_overlay(overlay)?]),
+        Op::Overlay { overlay, exact, .. } => {
+            let overlay = HeldOverlay::of(overlay, *exact)?;
+            Ok(vec![detached_overlay(&overlay.overlay)?])
+        }
         Op::Dev => NODES.iter().map(|(from, _)| open_tree(from, false)).collect(),
         // Never the box's own, which is at a path of the image's.
         Op::MaskFile(_) => Ok(vec![open_tree(c"/dev/null", false)?]),

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags};
 use nix::sys::time::TimeSpec;
 use nix::unistd::UnlinkatFlags;
@@ -369,6 +369,30 @@ pub fn real_path(path: &std::path::Path) -> std::io::Result<std::path::PathBuf> 
     if found.as_encoded_bytes().ends_with(b" (deleted)") { path.canonicalize() } else { Ok(found.into()) }
 }
 
+/// A handle on what stands at `path`, an absolute one without `..`; `ELOOP` when a link is in it.
+pub fn open_exactly(path: &CStr) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    match nix::fcntl::openat2(AT_FDCWD, path, how) {
+        // filters that know no newer calls
+        Err(Errno::ENOSYS | Errno::EPERM) => walk(path),
+        opened => opened,
+    }
+}
+
+/// The same, name by name.
+fn walk(path: &CStr) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let mut here = nix::fcntl::open(c"/", flags, Mode::empty())?;
+    for name in path.to_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        here = nix::fcntl::openat(&here, name, flags, Mode::empty())?;
+        if nix::sys::stat::fstat(&here)?.st_mode & libc::S_IFMT == libc::S_IFLNK {
+            return Err(Errno::ELOOP);
+        }
+    }
+    Ok(here)
+}
+
 /// Reads a small file of the kernel's or of ours: one open, mostly one read. Over `limit` bytes is EFBIG.
 pub fn read_small(path: &std::path::Path, limit: usize) -> std::io::Result<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
@@ -431,6 +455,37 @@ mod tests {
             std::fs::remove_file(folder.join("link")).unwrap();
         }
         assert!(real_path(&folder.join("none")).is_err());
+    }
+
+    #[test]
+    fn no_link_leads_elsewhere() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().canonicalize().unwrap();
+        std::fs::create_dir_all(folder.join("a/b")).unwrap();
+        std::fs::write(folder.join("a/b/c"), "").unwrap();
+        std::os::unix::fs::symlink("a", folder.join("link")).unwrap();
+        std::os::unix::fs::symlink("c", folder.join("a/b/last")).unwrap();
+        let path =
+            |name: &str| CString::new(folder.join(name).into_os_string().into_encoded_bytes()).unwrap();
+        for open in [open_exactly, walk] {
+            for name in ["a", "a/b", "a/b/c"] {
+                let found = nix::sys::stat::fstat(open(&path(name)).unwrap()).unwrap();
+                assert_eq!(
+                    found.st_ino,
+                    nix::sys::stat::stat(path(name).as_c_str()).unwrap().st_ino,
+                    "{name}"
+                );
+            }
+            for (name, errno) in [
+                ("link", Errno::ELOOP),
+                ("link/b", Errno::ELOOP),
+                ("a/b/last", Errno::ELOOP),
+                ("a/none", Errno::ENOENT),
+                ("a/b/c/d", Errno::ENOTDIR),
+            ] {
+                assert_eq!(open(&path(name)).err(), Some(errno), "{name}");
+            }
+        }
     }
 
     #[test]

@@ -96,6 +96,7 @@ pub(super) fn plan(of: &Plan, name: &str, at: usize, files: PathBuf, host: &Host
         pin: None,
         unpinned_because: None,
         locked: false,
+        judged: BTreeMap::new(),
     }
 }
 
