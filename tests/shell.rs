@@ -236,3 +236,30 @@ fn a_box_can_not_make_the_hook_do_more() {
         leave(pty);
     }
 }
+
+/// One that is left to nowhere again and again is not entered again and again.
+#[test]
+fn a_box_can_not_make_the_hook_loop() {
+    needs!(boxes);
+    for shell in shells() {
+        let test = project(shell, "");
+        test.devbox(["run", "--", "true"]).output().ok();
+        let home = test.path("data/devbox/boxes/demo/home");
+        let (file, id) = match shell {
+            "bash" => (".bashrc", "${DEVBOX_HOOK%%:*}"),
+            "zsh" => (".zshrc", "${DEVBOX_HOOK%%:*}"),
+            _ => (".config/fish/config.fish", "(string split -m 1 : $DEVBOX_HOOK)[1]"),
+        };
+        let file = home.join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let text = format!("echo x >>~/count\nprintf /none >/run/devbox/state/left.{id}\nexec true\n");
+        fs::write(file, text).unwrap();
+        let mut pty = outside(&test, shell);
+        pty.line("cd work", "out> ");
+        pty.line("echo \"at=$DEVBOX:$PWD.\"", &format!("at=:{}/work.", test.home().display()));
+        pty.screen.expect("out> ");
+        pty.line("true", "out> ");
+        leave(pty);
+        assert_eq!(fs::read_to_string(home.join("count")).unwrap(), "x\nx\n", "{shell}");
+    }
+}

@@ -2,7 +2,7 @@
 # In ~/.bashrc:  command -v devbox >/dev/null && eval "$(devbox hook bash)"
 
 _devbox_hook() {
-    local status=$? root target
+    local status=$? root target lost=
     # in a box, leaving is what the box's own start file does
     [[ -z ${DEVBOX-} ]] || return $status
     while [[ $PWD != "${_devbox_seen-}" ]]; do
@@ -16,8 +16,11 @@ _devbox_hook() {
         [[ -n $root ]] || break
         command devbox enter --hook $$
         target=$(command devbox hook --left $$) || break
-        # a folder that is nowhere: back into the box
-        builtin cd -- "$target" || _devbox_project=
+        # a folder that is nowhere: back into the box, but once: what is in there may say so each time
+        if ! builtin cd -- "$target"; then
+            [[ -z $lost ]] || break
+            lost=yes _devbox_project=
+        fi
         _devbox_seen=
     done
     return $status

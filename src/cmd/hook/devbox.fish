@@ -4,6 +4,7 @@
 function __devbox_hook --on-event fish_prompt
     # in a box, leaving is what the box's own start file does
     set -q DEVBOX; and return
+    set -l lost
     while test "$PWD" != "$__devbox_seen"
         set -g __devbox_seen $PWD
         set -l root $PWD
@@ -16,8 +17,12 @@ function __devbox_hook --on-event fish_prompt
         test -n "$root"; or break
         command devbox enter --hook $fish_pid
         set -l target (command devbox hook --left $fish_pid); or break
-        # a folder that is nowhere: back into the box
-        builtin cd -- $target; or set -g __devbox_project
+        # a folder that is nowhere: back into the box, but once: what is in there may say so each time
+        if not builtin cd -- $target
+            test -z "$lost"; or break
+            set lost yes
+            set -g __devbox_project
+        end
         set -g __devbox_seen
     end
 end
