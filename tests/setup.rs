@@ -104,6 +104,24 @@ fn a_box_that_runs_or_has_its_own_is_not_pulled_from_under_anybody() {
 
 #[test]
 fn a_failed_step_leaves_no_layer_and_can_be_looked_into() {
+#[test]
+fn a_file_of_a_step_that_is_gone_locks_nobody_out() {
+    needs!(boxes, images);
+    let test = project("run = [{ command = \"cp a.txt /etc/one\", files = [\"a.txt\"] }]");
+    fs::write(test.project().join("a.txt"), "a").unwrap();
+    test.sh("true").ok();
+    fs::remove_file(test.project().join("a.txt")).unwrap();
+    let said = test.sh("cat /etc/one").ok().prints("a");
+    said.says(&["a.txt for [setup] (No such file", "box `demo` stays over what it is over"]);
+    let mut running = test.devbox(["run", "--", "sh", "-c", "echo up; cat"]).spawn();
+    running.stdout.expect("up");
+    test.sh("cat /etc/one").ok().prints("a");
+    drop(running.stdin.take());
+    running.wait().ok();
+    // another box can't be made
+    test.devbox(["run", "--name", "other", "--", "true"]).output().refused(&["a.txt", "No such file"]);
+}
+
     needs!(boxes, images);
     let test = project("run = [\"echo one > /etc/one\", \"echo half > /etc/half; echo why; exit 3\"]");
     let said = test.sh("true").refused(&["step 2 of 2 failed with exit code 3", "--at-failure", "no layer"]);

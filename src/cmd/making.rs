@@ -144,7 +144,21 @@ impl Opening<'_> {
         }
         let Some(stands_on) = record.base.or(record.manifest) else { return Ok(Some(record)) };
         let base = self.plan.pin.as_ref().map_or(stands_on, |pin| pin.manifest);
-        let steps = Steps::of(&self.plan, &base)?;
+        let steps = match Steps::of(&self.plan, &base) {
+            // what a step reads is gone or unfit: no reason to lock somebody out of what is there
+            Err(error)
+                if !self.plan.locked && (record.setup.is_some() || boxes.is_running(&record.name)?) =>
+            {
+                let why = std::error::Error::source(&error).map(|why| format!(" ({why})"));
+                self.ui.warning(&format!(
+                    "{error}{}; box `{}` stays over what it is over",
+                    why.unwrap_or_default(),
+                    record.name
+                ));
+                return Ok(Some(record));
+            }
+            steps => steps?,
+        };
         let pin = self.plan.pin.as_ref().filter(|_| self.plan.locked);
         let as_locked = pin.is_none_or(|pin| {
             let own = steps.locked_in(pin);
