@@ -304,6 +304,35 @@ fn a_box_that_was_replaced_meanwhile_is_not_touched() {
     let moving = test.devbox(["run", "--", "true"]).spawn();
     moving.stderr.expect("begun");
     test.devbox(["rm", "-f", "demo"]).output().ok();
+#[test]
+fn what_is_locked_replaces_what_the_cache_has() {
+    needs!(boxes, images);
+    let repository = Registry::open().reference("setup/replaced");
+    let setup = format!(
+        "run = [\"echo one > /etc/one\", \"cat /proc/sys/kernel/random/uuid > /etc/two\"]\ncache = \"{repository}\""
+    );
+    let one = project(&setup);
+    let push = |more: &[&str]| {
+        let args = ["setup", "--push", "-q"].iter().chain(more).copied().collect::<Vec<_>>();
+        one.devbox(args).output().ok()
+    };
+    assert_eq!(push(&[]).text().lines().count(), 2);
+    // what was made anew because it was asked for is for all
+    assert_eq!(push(&["--again", "2"]).text().lines().count(), 1);
+    one.devbox(["setup", "--push"]).output().ok().says(&["has all of it already"]);
+    // what was made anew only here stays here
+    one.devbox(["setup", "--again", "2"]).output().ok();
+    let said = one.devbox(["setup", "--push"]).output().ok().prints("");
+    said.says(&["has another result of step 2, which stays", "devbox setup --again 2 --push"]);
+    // until it is what the project is held to
+    one.devbox(["lock"]).output().ok();
+    assert_eq!(push(&[]).text().lines().count(), 1);
+    let two = one.sh("cat /etc/two").ok().text();
+    let other = project(&setup);
+    fs::copy(one.project().join("devbox-lock.toml"), other.project().join("devbox-lock.toml")).unwrap();
+    other.devbox(["run", "--locked", "--", "cat", "/etc/two"]).output().ok().prints(two.trim());
+}
+
     let image = Registry::open().reference("busybox:1");
     let strange = ["run", "--untrusted", "--name", "demo", "--image", &image, "--", "true"];
     test.devbox(strange).output().ok();

@@ -1,6 +1,6 @@
 //! Results in a registry, by their keys: one machine does a set-up and all others fetch it.
 
-use super::{Steps, Word, name, name_of, step, taken};
+use super::{Ground, Steps, Wish, Word, here, name, name_of, own_layers, step, taken, words};
 use crate::cmd::opening::Opening;
 use crate::error::{Error, SetupError};
 use crate::fetch::{self, Fault, Registry};
@@ -78,29 +78,75 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Sends the results of all steps to `cache`; those that are there stay as they are. Gives how many were sent.
-    pub(in crate::cmd) fn push_results(&self, store: &Store, steps: &Steps) -> Result<usize, Error> {
+    /// Sends the results of all steps over `base`, up to that of `ground`, to `cache`. Another result that is there stays, unless the lock has ours or
+    /// ours was made anew because `wish` said so.
+    pub(in crate::cmd) fn push_results(
+        &self,
+        store: &Store,
+        steps: &Steps,
+        base: &Image,
+        ground: &Ground,
+        wish: Wish,
+    ) -> Result<(), Error> {
         let Some(cache) = &self.plan.setup.cache else { return Err(SetupError::NoCache.into()) };
-        let mut sent = 0;
-        for (at, key) in steps.keys.iter().enumerate() {
-            let Some(image) = taken(store, &self.plan, key)? else {
-                return Err(SetupError::Gone(at + 1).into());
+        let locked = self.locked_layers(steps)?;
+        let mut all_there = true;
+        for (number, key) in (1..).zip(&steps.keys) {
+            let below = |image: &Image| own_layers(image, &ground.image).is_some();
+            let image = match self.one_of(store, key, below)? {
+                Some(image) => Some(image),
+                None => taken(store, &self.plan, key)?,
             };
+            let Some(image) = image else { return Err(SetupError::Gone(number).into()) };
             let to = place(cache, key)?;
             let tag = to.tag.clone().unwrap_or_default();
-            let registry = Registry::open(self.dirs, &to, &|text| self.ui.note(text));
-            let there = registry.and_then(|registry| registry.manifest(&tag));
+            let note = |text: &str| self.ui.note(text);
+            let there = Registry::open(self.dirs, &to, &note).and_then(|registry| registry.manifest(&tag));
             if there.is_ok() {
-                self.ui.detail(&format!("{cache} has the result of step {} already", at + 1));
-                continue;
+                let ours = ImageConfig::parse(&image.config)?.diff_ids;
+                // what can't be read is another one
+                let found = pull::look(self.dirs, &to, &note);
+                if found.is_ok_and(|found| found.images.iter().any(|theirs| theirs.layers == ours)) {
+                    self.ui.detail(&format!("{cache} has the result of step {number} already"));
+                    continue;
+                }
+                all_there = false;
+                let is_locked = own_layers(base, &image)
+                    .zip(locked.as_ref())
+                    .is_some_and(|(own, locked)| locked.starts_with(&own));
+                if !is_locked && wish.again.is_none_or(|again| number < again) {
+                    self.ui.warning(&format!(
+                        "{cache} has another result of step {number}, which stays; `devbox setup --again {number} --push` makes \
+                         it anew and replaces that"
+                    ));
+                    continue;
+                }
             }
-            let progress = self.ui.transfer("pushing", &format!("{cache}: set-up step {}", at + 1));
+            all_there = false;
+            let progress = self.ui.transfer("pushing", &format!("{cache}: set-up step {number}"));
             push::push(store, self.dirs, &image, &to, Compression::Gzip, &progress)?;
             drop(progress);
             self.ui.line(&to.to_string())?;
-            sent += 1;
         }
-        Ok(sent)
+        if all_there {
+            self.ui.note("the cache has all of it already");
+        }
+        Ok(())
+    }
+
+    /// A result of this key that the plan takes and `is_it`.
+    fn one_of(
+        &self,
+        store: &Store,
+        key: &Digest,
+        is_it: impl Fn(&Image) -> bool,
+    ) -> Result<Option<Image>, Error> {
+        for word in words(&self.plan) {
+            if let Some(image) = here(store, &name_of(key, word))?.filter(&is_it) {
+                return Ok(Some(image));
+            }
+        }
+        Ok(None)
     }
 }
 

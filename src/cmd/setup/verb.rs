@@ -40,16 +40,14 @@ pub(in crate::cmd) fn run(ui: &Ui, dirs: &Dirs, args: SetupArgs) -> Result<ExitC
     let _hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
     let manifest = below(dirs, &opening.plan)?;
     let base = opening.base(&store, &opening.plan.image.to_string(), manifest)?;
-    let again = args.again.map(usize::from);
-    let ground = opening.ground(&store, base.clone(), Wish { again })?;
-    if again.is_some() {
+    let wish = Wish { again: args.again.map(usize::from) };
+    let ground = opening.ground(&store, base.clone(), wish)?;
+    if wish.again.is_some() {
         ui.note("boxes that are over the former result go over to this one with `devbox update`");
     }
     if args.push {
         let steps = Steps::of(&opening.plan, &base.manifest_digest)?;
-        if opening.push_results(&store, &steps)? == 0 {
-            ui.note("the cache has all of it already");
-        }
+        opening.push_results(&store, &steps, &base, &ground, wish)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(name) = ground.name {
