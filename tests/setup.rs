@@ -1,9 +1,11 @@
 //! `[setup]`: steps that run once and become layers, shared, pushed and fetched by key.
 
 use std::fs;
-use std::time::Duration;
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::harness::image::Packing;
 use crate::harness::registry::Registry;
@@ -103,8 +105,6 @@ fn a_box_that_runs_or_has_its_own_is_not_pulled_from_under_anybody() {
 }
 
 #[test]
-fn a_failed_step_leaves_no_layer_and_can_be_looked_into() {
-#[test]
 fn a_file_of_a_step_that_is_gone_locks_nobody_out() {
     needs!(boxes, images);
     let test = project("run = [{ command = \"cp a.txt /etc/one\", files = [\"a.txt\"] }]");
@@ -122,6 +122,8 @@ fn a_file_of_a_step_that_is_gone_locks_nobody_out() {
     test.devbox(["run", "--name", "other", "--", "true"]).output().refused(&["a.txt", "No such file"]);
 }
 
+#[test]
+fn a_failed_step_leaves_no_layer_and_can_be_looked_into() {
     needs!(boxes, images);
     let test = project("run = [\"echo one > /etc/one\", \"echo half > /etc/half; echo why; exit 3\"]");
     let said = test.sh("true").refused(&["step 2 of 2 failed with exit code 3", "--at-failure", "no layer"]);
@@ -142,6 +144,78 @@ fn a_file_of_a_step_that_is_gone_locks_nobody_out() {
     test.devbox(["prune"]).output().ok();
     let left = test.devbox(["ls", "-q"]).output().ok();
     assert_eq!(left.text().trim(), "demo", "{left}");
+}
+
+#[test]
+fn nobody_looks_into_a_step_at_work_and_no_step_begins_under_a_look() {
+    needs!(boxes, images);
+    let test = project("run = [\"echo begun; sleep 3; exit 3\"]");
+    let running = test.devbox(["run", "--", "true"]).spawn();
+    running.stderr.expect("\nbegun");
+    test.devbox(["enter", "--at-failure"]).output().refused(&["step 1 is being done right now"]);
+    test.devbox(["prune"]).output().ok().prints("");
+    running.wait().refused(&["step 1 of 1 failed"]);
+    let mut shell = test.devbox(["enter", "--at-failure"]).spawn();
+    shell.stdin.as_mut().unwrap().write_all(b"echo u''p\n").unwrap();
+    shell.stdout.expect("up");
+    let mut again = test.devbox(["run", "--", "true"]).spawn();
+    again.stderr.expect("or looks into its failure");
+    assert_eq!(again.ended(Duration::from_millis(500)), None);
+    drop(shell.stdin.take());
+    shell.wait().ok();
+    again.wait().refused(&["step 1 of 1 failed"]);
+}
+
+#[test]
+fn what_failed_is_found_whatever_became_of_the_steps() {
+    needs!(boxes, images);
+    let test = project("run = [\"echo one > /etc/one\", { command = \"sh a.sh\", files = [\"a.sh\"] }]");
+    let script = |text: &str| fs::write(test.project().join("a.sh"), text).unwrap();
+    let look = |input: &str| test.devbox(["enter", "--at-failure"]).stdin(input).output();
+    // done once; another time, with the same key, it fails
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let seconds = now();
+    script(&format!("echo half > /etc/half; [ $(date +%s) -lt {} ]", seconds + 5));
+    test.sh("true").ok();
+    look("").refused(&["no set-up step of this project has failed"]);
+    assert!(within(10, || now() > seconds + 5));
+    test.devbox(["setup", "--again", "2"]).output().refused(&["step 2 of 2 failed"]);
+    look("cat /etc/one /etc/half\n").ok().lists(&["one", "half"]).says(&["step 2 of 2 failed here: sh a.sh"]);
+    // another image below, steps that are none
+    fs::remove_file(test.project().join("a.sh")).unwrap();
+    look("cat /etc/half\n").ok().lists(&["half"]).says(&["step 2, not as it is now, failed here: sh a.sh"]);
+    // another project has nothing to do with it
+    let other = project("run = [\"echo one > /etc/one\"]");
+    other.devbox(["enter", "--at-failure"]).output().refused(&["no set-up step of this project has failed"]);
+    // done well it is over
+    script("true");
+    test.devbox(["setup"]).output().ok();
+    look("").refused(&["no set-up step of this project has failed"]);
+}
+
+#[test]
+fn what_a_failed_step_left_is_kept_by_another_name_alone() {
+    needs!(boxes, images);
+    let test = project("run = [\"echo one > /etc/one\", \"echo half > /etc/half; exit 3\"]");
+    test.sh("true").refused(&["step 2 of 2 failed"]);
+    let left = test.devbox(["ls", "-q"]).output().ok().text().trim().to_owned();
+    assert!(left.starts_with("setup-"), "{left}");
+    test.devbox(["run", &left, "--", "true"]).output().refused(&["set-up step left", "--at-failure"]);
+    let archive = test.path("box.tar");
+    test.devbox(["export", &left, archive.to_str().unwrap()]).output().ok();
+    test.devbox(["clone", &left, "kept"]).output().ok();
+    for args in [&["prune", "-n"][..], &["prune"]] {
+        assert_eq!(test.devbox(args).output().ok().text().lines().next(), Some(left.as_str()), "{args:?}");
+    }
+    test.sh("true").refused(&["step 2 of 2 failed"]);
+    test.devbox(["rename", &left, "renamed"]).output().ok();
+    test.devbox(["import", archive.to_str().unwrap(), "imported"]).output().ok();
+    assert_eq!(test.devbox(["prune", "--format", "json"]).output().ok().json()["boxes"], json!([]));
+    for name in ["kept", "renamed", "imported"] {
+        let said = test.devbox(["run", name, "--", "cat", "/etc/one", "/etc/half"]).cwd("/").output().ok();
+        assert_eq!(done(&said.prints("one\nhalf")), [0; 0], "{name}");
+        test.devbox(["rm", "-f", name]).output().ok();
+    }
 }
 
 #[test]
@@ -231,6 +305,35 @@ fn one_does_it_and_all_others_fetch_it() {
 }
 
 #[test]
+fn what_is_locked_replaces_what_the_cache_has() {
+    needs!(boxes, images);
+    let repository = Registry::open().reference("setup/replaced");
+    let setup = format!(
+        "run = [\"echo one > /etc/one\", \"cat /proc/sys/kernel/random/uuid > /etc/two\"]\ncache = \"{repository}\""
+    );
+    let one = project(&setup);
+    let push = |more: &[&str]| {
+        let args = ["setup", "--push", "-q"].iter().chain(more).copied().collect::<Vec<_>>();
+        one.devbox(args).output().ok()
+    };
+    assert_eq!(push(&[]).text().lines().count(), 2);
+    // what was made anew because it was asked for is for all
+    assert_eq!(push(&["--again", "2"]).text().lines().count(), 1);
+    one.devbox(["setup", "--push"]).output().ok().says(&["has all of it already"]);
+    // what was made anew only here stays here
+    one.devbox(["setup", "--again", "2"]).output().ok();
+    let said = one.devbox(["setup", "--push"]).output().ok().prints("");
+    said.says(&["has another result of step 2, which stays", "devbox setup --again 2 --push"]);
+    // until it is what the project is held to
+    one.devbox(["lock"]).output().ok();
+    assert_eq!(push(&[]).text().lines().count(), 1);
+    let two = one.sh("cat /etc/two").ok().text();
+    let other = project(&setup);
+    fs::copy(one.project().join("devbox-lock.toml"), other.project().join("devbox-lock.toml")).unwrap();
+    other.devbox(["run", "--locked", "--", "cat", "/etc/two"]).output().ok().prints(two.trim());
+}
+
+#[test]
 fn a_cache_is_not_believed_everything() {
     needs!(boxes, images);
     let repository = Registry::open().reference("setup/false");
@@ -304,35 +407,6 @@ fn a_box_that_was_replaced_meanwhile_is_not_touched() {
     let moving = test.devbox(["run", "--", "true"]).spawn();
     moving.stderr.expect("begun");
     test.devbox(["rm", "-f", "demo"]).output().ok();
-#[test]
-fn what_is_locked_replaces_what_the_cache_has() {
-    needs!(boxes, images);
-    let repository = Registry::open().reference("setup/replaced");
-    let setup = format!(
-        "run = [\"echo one > /etc/one\", \"cat /proc/sys/kernel/random/uuid > /etc/two\"]\ncache = \"{repository}\""
-    );
-    let one = project(&setup);
-    let push = |more: &[&str]| {
-        let args = ["setup", "--push", "-q"].iter().chain(more).copied().collect::<Vec<_>>();
-        one.devbox(args).output().ok()
-    };
-    assert_eq!(push(&[]).text().lines().count(), 2);
-    // what was made anew because it was asked for is for all
-    assert_eq!(push(&["--again", "2"]).text().lines().count(), 1);
-    one.devbox(["setup", "--push"]).output().ok().says(&["has all of it already"]);
-    // what was made anew only here stays here
-    one.devbox(["setup", "--again", "2"]).output().ok();
-    let said = one.devbox(["setup", "--push"]).output().ok().prints("");
-    said.says(&["has another result of step 2, which stays", "devbox setup --again 2 --push"]);
-    // until it is what the project is held to
-    one.devbox(["lock"]).output().ok();
-    assert_eq!(push(&[]).text().lines().count(), 1);
-    let two = one.sh("cat /etc/two").ok().text();
-    let other = project(&setup);
-    fs::copy(one.project().join("devbox-lock.toml"), other.project().join("devbox-lock.toml")).unwrap();
-    other.devbox(["run", "--locked", "--", "cat", "/etc/two"]).output().ok().prints(two.trim());
-}
-
     let image = Registry::open().reference("busybox:1");
     let strange = ["run", "--untrusted", "--name", "demo", "--image", &image, "--", "true"];
     test.devbox(strange).output().ok();

@@ -10,6 +10,7 @@ use super::completion;
 use crate::dirs::{self, Dirs};
 use crate::fetch::login;
 use crate::profile::{self, Layer, Selector};
+use crate::session::Boxes;
 use crate::store::{RESULTS, Store};
 use crate::trusted::Trusted;
 
@@ -36,10 +37,16 @@ pub(super) fn snapshots(current: &OsStr) -> Vec<CompletionCandidate> {
     matching(current, "snapshot", names.filter(|name| !name.starts_with('.')))
 }
 
-/// Boxes that exist, and profiles.
+/// Boxes to be entered, and profiles.
 pub(super) fn boxes_and_profiles(current: &OsStr) -> Vec<CompletionCandidate> {
     let mut found = boxes(current);
     let (Ok(dirs), Ok(cwd)) = (Dirs::from_environment(), dirs::current()) else { return found };
+    let all = Boxes::new(&dirs);
+    let is_of_step = |name: &str| {
+        name.starts_with("setup-")
+            && all.load(name).is_ok_and(|record| record.is_some_and(|record| record.step.is_some()))
+    };
+    found.retain(|candidate| !candidate.get_value().to_str().is_some_and(is_of_step));
     let profiles = profile::list(&dirs, &cwd).into_iter().filter(|profile| profile.from != Layer::Project);
     let profiles = matching(current, "profile", profiles.map(|profile| profile.name));
     let is_box = |name: &OsStr| found.iter().any(|candidate| candidate.get_value() == name);

@@ -62,8 +62,7 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &ImportArgs) -> Result<ExitCode, E
     let store = Store::open(&dirs.store())?;
     // what the box stands on stays until its record says so
     let _hold = store.hold(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
-    let mut record = about.record;
-    record.name.clone_from(&name);
+    let mut record = about.record.called(&name);
     record.ephemeral = false;
     record.project = None;
     if !record.profiles.is_empty() {

@@ -8,7 +8,7 @@ use super::opening::Opening;
 use super::rebase::{Standing, ensure_movable, rebase};
 use super::setup::{Ground, Steps, Wish};
 use crate::cli::PullPolicy;
-use crate::error::{Error, LockError};
+use crate::error::{Error, LockError, SetupError};
 use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
@@ -69,6 +69,9 @@ impl Opening<'_> {
         let name = &self.plan.name;
         let wanted = self.plan.image.to_string();
         if let Some(record) = boxes.load(name)? {
+            if record.step.is_some() {
+                return Err(SetupError::OfStep(name.clone()).into());
+            }
             if self.ephemeral {
                 return Err(Error::NotThrowAway(name.clone()));
             }

@@ -26,6 +26,8 @@ const RESULTS_STAY: Duration = Duration::from_secs(30 * 86_400);
 #[serde(rename_all = "kebab-case")]
 struct Pruned {
     dry_run: bool,
+    /// Of set-up steps that failed.
+    boxes: Vec<String>,
     references: Vec<String>,
     images: Vec<Digest>,
     layers: Vec<Digest>,
@@ -38,10 +40,10 @@ struct Pruned {
 pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PruneArgs) -> Result<ExitCode, Error> {
     let store = Store::open(&dirs.store())?;
     let boxes = Boxes::new(dirs);
+    let host = probe::host(dirs)?;
+    let failed = setup::sweep_boxes(dirs, &boxes, &host, args.dry_run, &|_| true)?;
     if !args.dry_run {
-        let host = probe::host(dirs)?;
         boxes.sweep(|| full_maps(&host));
-        setup::sweep_boxes(dirs, &boxes, &host)?;
         System::this().means().1.iter().for_each(|group| cgroup::sweep(&group.folder));
     }
     let alone = store.alone(&mut |holder| ui.note(&format!("waiting for {holder}")))?;
@@ -64,13 +66,25 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: &PruneArgs) -> Result<ExitCode, Er
         Format::Json => {
             let Removed { references, images, layers, stacks, leftovers, bytes } = removed;
             let dry_run = args.dry_run;
-            ui.json(&Pruned { dry_run, references, images, layers, stacks, leftovers, caches, bytes })?;
+            let boxes = failed;
+            ui.json(&Pruned {
+                dry_run,
+                boxes,
+                references,
+                images,
+                layers,
+                stacks,
+                leftovers,
+                caches,
+                bytes,
+            })?;
         }
         Format::Table => {
+            failed.iter().try_for_each(|name| ui.line(name))?;
             removed.references.iter().try_for_each(|reference| ui.line(reference))?;
             removed.images.iter().try_for_each(|image| ui.line(&image.to_string()))?;
             caches.iter().try_for_each(|cache| ui.line(cache))?;
-            ui.note(&summary(&removed, caches.len(), args.dry_run));
+            ui.note(&summary(&removed, failed.len(), caches.len(), args.dry_run));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -101,9 +115,10 @@ fn caches(dirs: &Dirs, boxes: &Boxes, args: &PruneArgs, bytes: &mut u64) -> Resu
     Ok(removed.into_iter().map(|cache| cache.name).collect())
 }
 
-fn summary(removed: &Removed, caches: usize, dry_run: bool) -> String {
+fn summary(removed: &Removed, boxes: usize, caches: usize, dry_run: bool) -> String {
     let Removed { references, images, layers, stacks, leftovers, bytes } = removed;
     let parts: Vec<String> = [
+        (boxes, "box of a failed set-up step"),
         (references.len(), "name"),
         (images.len(), "image"),
         (layers.len(), "layer"),

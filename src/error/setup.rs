@@ -62,8 +62,14 @@ pub enum SetupError {
         cache: Option<String>,
     },
     /// `--at-failure` and nothing failed.
-    #[error("no set-up step of this project has failed, or not with the steps it has now")]
+    #[error("no set-up step of this project has failed")]
     NoFailure,
+    /// A step whose box is wanted, and somebody does it.
+    #[error("set-up step {0} is being done right now")]
+    Busy(usize),
+    /// What a step left is entered like a box.
+    #[error("box `{0}` is what a set-up step left that failed")]
+    OfStep(String),
     /// `[setup] cache` is needed.
     #[error("the profile names no `cache` in [setup] to push to")]
     NoCache,
@@ -108,6 +114,10 @@ impl SetupError {
                 "who locked it can push it with `devbox setup --push`; or leave `--locked` out".into()
             }
             Self::NoFailure => "`devbox setup` runs what is left of it".into(),
+            Self::Busy(_) => "when it has failed, the same command opens a shell there".into(),
+            Self::OfStep(name) => format!(
+                "`devbox enter --at-failure` in the project opens a shell in it; `devbox clone {name} NEW` makes a box of it"
+            ),
             Self::NoCache => "cache = \"REGISTRY/REPOSITORY\" in [setup] of devbox.toml".into(),
             Self::NoSteps => "`packages` or `run` in [setup] of devbox.toml".into(),
             Self::NoStep { .. } | Self::NoLog(_) => "`devbox plan` lists the steps".into(),

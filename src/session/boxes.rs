@@ -161,6 +161,10 @@ impl Boxes {
     /// Gives a box whose lock the caller holds another name.
     pub fn rename(&self, name: &str, new: &str) -> Result<(), Error> {
         let (folder, target) = (self.folder(name)?, self.folder(new)?);
+        if self.require(name)?.step.is_some() {
+            // it was to be thrown away
+            self.keep(name)?;
+        }
         // Before another box can have this name.
         let _ = fs::remove_file(self.runtime.join(format!("{name}.sock")));
         match fs::rename(&folder, &target) {
@@ -176,8 +180,7 @@ impl Boxes {
         }
         File::open(&self.root).and_then(|root| root.sync_all()).map_err(at("sync", &self.root))?;
         // the folder's name is what counts; the record says the same
-        let record = self.require(new)?;
-        self.rewrite(&record)
+        self.rewrite(&self.require(new)?.called(new))
     }
 
     /// A folder beside the boxes for what is to become one; swept when this process is no more.

@@ -57,6 +57,31 @@ pub struct Record {
     /// The key of the set-up step it was made to do.
     #[serde(default)]
     pub step: Option<Digest>,
+    /// Which one it was, counted from 1.
+    #[serde(default)]
+    pub step_number: Option<usize>,
+    /// And in a line.
+    #[serde(default)]
+    pub step_title: Option<String>,
+}
+
+impl Record {
+    /// The record of a box that gets another name. What was a set-up step's is from then on one like others: over what the
+    /// step was done to, without a profile, whose set-up it does not have.
+    pub fn called(self, name: &str) -> Self {
+        let record = Self { name: name.to_owned(), ..self };
+        match record.step {
+            None => record,
+            Some(_) => Self {
+                step: None,
+                step_number: None,
+                step_title: None,
+                profiles: Vec::new(),
+                ephemeral: false,
+                ..record
+            },
+        }
+    }
 }
 
 /// The parts of an image's configuration that a start needs.
@@ -79,5 +104,20 @@ impl From<ImageConfig> for Defaults {
     fn from(config: ImageConfig) -> Self {
         let ImageConfig { env, entrypoint, cmd, working_dir, user, .. } = config;
         Self { env, entrypoint, cmd, working_dir, user }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_of_a_step_with_another_name_is_one_like_others() {
+        let profiles = vec![Origin { name: "a".into(), from: "/a".into() }];
+        let plain = Record { name: "a".into(), profiles, ..Record::default() };
+        assert_eq!(plain.clone().called("b"), Record { name: "b".into(), ..plain.clone() });
+        let step = Some(Digest::of(b"a"));
+        let of_step = Record { step, step_number: Some(1), step_title: Some("x".into()), ..plain.clone() };
+        assert_eq!(of_step.called("b"), Record { name: "b".into(), profiles: Vec::new(), ..plain });
     }
 }

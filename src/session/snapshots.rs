@@ -108,7 +108,9 @@ impl Boxes {
     ) -> Result<(), Error> {
         let from = self.snapshot_folder(name, snapshot)?;
         let Snapshot { mut record, .. } = self.require_snapshot(name, snapshot)?;
-        record.name = name.to_owned();
+        if record.name != name {
+            record = record.called(name);
+        }
         self.replace(&record, &PARTS, ids, |place| {
             let parts = parts::present(&from, &PARTS);
             let pairs: Vec<_> = parts.iter().map(|part| (from.join(part), place(part))).collect();
@@ -148,7 +150,7 @@ impl Boxes {
         ids: &IdMaps,
         advance: &dyn Fn(u64),
     ) -> Result<OwnedFd, Error> {
-        let record = Record { name: new.to_owned(), ephemeral: false, ..self.require(name)? };
+        let record = Record { ephemeral: false, ..self.require(name)?.called(new) };
         let from = self.folder(name)?;
         let fill = |to: &std::path::Path| {
             let parts = parts::present(&from, &PARTS);

@@ -28,7 +28,7 @@ use crate::error::{Error, SetupError};
 use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
 use crate::plan::{Host, Ids, Pin, Plan, User};
-use crate::session::Boxes;
+use crate::session::{Boxes, Record};
 use crate::store::{Image, RESULTS, Store};
 
 /// An image with a set-up done, or one that wants none.
@@ -46,8 +46,6 @@ pub(super) struct Ground {
 
 /// The steps of a plan over an image, with their keys and the files they see.
 pub(super) struct Steps {
-    /// The image's manifest.
-    pub(super) base: Digest,
     /// A key a step.
     pub(super) keys: Vec<Digest>,
     files: Vec<Vec<Content>>,
@@ -64,7 +62,7 @@ impl Steps {
             keys.push(step.key(keys.last().unwrap_or(base), ids(plan), &known));
             all.push(contents);
         }
-        Ok(Self { base: *base, keys, files: all })
+        Ok(Self { keys, files: all })
     }
 
     /// The key of the last step; none when there are no steps.
@@ -169,6 +167,7 @@ impl Opening<'_> {
             }
         }
         let after = |done: &Option<(usize, Image)>| done.as_ref().map_or(0, |(at, _)| at + 1);
+        let was_done = after(&done) == steps.keys.len();
         let asks = wish.again.is_none() && self.pull != PullPolicy::Never;
         if let Some(cache) = self.plan.setup.cache.as_ref().filter(|_| asks) {
             for at in (after(&done)..steps.keys.len()).rev() {
@@ -211,6 +210,12 @@ impl Opening<'_> {
                 Some(kept) => kept,
                 None => self.step(store, &image, at, &steps, word)?,
             };
+        }
+        if !was_done {
+            // what failed on the way here is of no use any more; what can't be removed now is when somebody prunes
+            let ours = self.plan.profiles.last();
+            let is_ours = |record: &Record| record.profiles.last() == ours;
+            let _ = sweep_boxes(self.dirs, &Boxes::new(self.dirs), &self.host, false, &is_ours);
         }
         let unlike_lock = missing && locked.is_some();
         let name = key.map(|key| name_of(&key, word));
@@ -303,18 +308,38 @@ fn claim_log(opening: &Opening<'_>, key: &Digest) -> Result<(File, PathBuf), Err
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 if !std::mem::replace(&mut told, true) {
-                    opening.ui.note("waiting for another devbox, which does the same set-up step");
+                    opening.ui.note("waiting for another devbox, which does the same set-up step or looks into its failure");
                 }
                 log.lock().map_err(failed)?;
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        // it may have been removed before we had it
-        let inode = |facts: io::Result<Metadata>| facts.map(|facts| facts.ino()).ok();
-        if inode(log.metadata()) == inode(std::fs::symlink_metadata(&path)) {
+        if is_at(&log, &path) {
             return Ok((log, path));
         }
     }
+}
+
+/// Keeps the step of this key from being begun for as long as the file lives; none while somebody does it.
+fn hold_off(dirs: &Dirs, key: &Digest) -> Result<Option<File>, Error> {
+    dirs::ensure_private(&dirs.setups())?;
+    let path = log_path(dirs, key);
+    let failed = |source: io::Error| Error::Box { path: path.clone(), source };
+    loop {
+        let log = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        match log.try_lock_shared() {
+            Ok(()) if is_at(&log, &path) => return Ok(Some(log)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+}
+
+/// Whether the open log was not removed before we had its lock.
+fn is_at(log: &File, path: &Path) -> bool {
+    let inode = |facts: io::Result<Metadata>| facts.map(|facts| facts.ino()).ok();
+    inode(log.metadata()) == inode(std::fs::symlink_metadata(path))
 }
 
 /// The log of a step, when nobody does the step.
@@ -322,21 +347,39 @@ fn idle(path: &Path) -> Option<File> {
     File::open(path).ok().filter(|log| log.try_lock().is_ok())
 }
 
-/// Removes the boxes that failed steps left. Those of steps that are being done are left alone.
-pub(super) fn sweep_boxes(dirs: &Dirs, boxes: &Boxes, host: &Host) -> Result<(), Error> {
-    for name in boxes.names()? {
-        // one whose record can't be read is not known to be a step's
-        let Some(key) = boxes.load(&name).ok().flatten().and_then(|record| record.step) else { continue };
+/// The boxes that steps left, with the keys of the steps.
+fn boxes_of_steps(boxes: &Boxes) -> Result<Vec<(Record, Digest)>, Error> {
+    // one whose record can't be read is not known to be a step's
+    let records = boxes.names()?.into_iter().filter_map(|name| boxes.load(&name).ok().flatten());
+    let keyed = records.filter_map(|record| record.step.map(|key| (record, key)));
+    Ok(keyed.filter(|(record, key)| record.name == step::box_name(key)).collect())
+}
+
+/// Removes those `wanted` of the boxes that failed steps left, or only finds them, and gives their names. Those of steps that
+/// are being done or looked into are left alone.
+pub(super) fn sweep_boxes(
+    dirs: &Dirs,
+    boxes: &Boxes,
+    host: &Host,
+    dry_run: bool,
+    wanted: &dyn Fn(&Record) -> bool,
+) -> Result<Vec<String>, Error> {
+    let mut swept = Vec::new();
+    for (record, key) in boxes_of_steps(boxes)?.into_iter().filter(|(record, _)| wanted(record)) {
+        let name = record.name;
         let path = log_path(dirs, &key);
         let log = idle(&path);
         if log.is_none() && path.exists() {
             continue;
         }
         if let Some(lock) = boxes.try_lock(&name)? {
-            boxes.remove_locked(&name, lock, || super::full_maps(host))?;
+            if !dry_run {
+                boxes.remove_locked(&name, lock, || super::full_maps(host))?;
+            }
+            swept.push(name);
         }
     }
-    Ok(())
+    Ok(swept)
 }
 
 /// Removes the logs of steps whose results are not here.
@@ -380,7 +423,7 @@ mod tests {
     #[test]
     fn a_lock_has_a_layer_for_each_step() {
         let [base, a, b, c] = [b"base", b"aaaa", b"bbbb", b"cccc"].map(|text| Digest::of(text));
-        let steps = Steps { base, keys: vec![a, b], files: Vec::new() };
+        let steps = Steps { keys: vec![a, b], files: Vec::new() };
         let pin = |key, layers: &[Digest]| Pin {
             digest: base,
             manifest: base,
@@ -391,7 +434,7 @@ mod tests {
         for (key, layers) in [(b, &[][..]), (b, &[c]), (b, &[a, b, c]), (a, &[a, c])] {
             assert_eq!(steps.locked_in(&pin(key, layers)), None, "{key} {layers:?}");
         }
-        let none = Steps { base, keys: Vec::new(), files: Vec::new() };
+        let none = Steps { keys: Vec::new(), files: Vec::new() };
         assert_eq!(none.locked_in(&pin(b, &[a])), Some(&[][..]));
     }
 }

@@ -1,11 +1,12 @@
 //! One step: a clean box, a command as its root, and a layer of what that left.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::Instant;
 
 use super::output::attend;
 use super::surroundings::plan;
-use super::{Steps, Word, claim_log, files, here, is_here, log_path, name_of, own_layers};
+use super::{Steps, Word, boxes_of_steps, claim_log, files, here, hold_off, log_path, name_of, own_layers};
 use crate::cmd::commit::{Layer, created};
 use crate::cmd::making::Made;
 use crate::cmd::opening::Opening;
@@ -15,7 +16,7 @@ use crate::oci::commit::Changes;
 use crate::oci::config::ImageConfig;
 use crate::oci::digest::Digest;
 use crate::plan::resolve::Ask;
-use crate::plan::setup::{CACHE, FOLDER};
+use crate::plan::setup::{CACHE, FOLDER, Step};
 use crate::plan::{Host, Plan};
 use crate::profile::Action;
 use crate::push::Compression;
@@ -117,7 +118,8 @@ impl Opening<'_> {
         at: usize,
         key: &Digest,
     ) -> Result<(Opening<'_>, Made), Error> {
-        let opening = self.opening_of(boxes, at, key)?;
+        let step = &self.plan.setup.steps[at];
+        let opening = self.opening_of(boxes, step, key)?;
         let full = || crate::cmd::full_maps(&self.host);
         let name = &opening.plan.name;
         if let Some(record) = boxes.load(name)? {
@@ -132,6 +134,8 @@ impl Opening<'_> {
             image: self.plan.image.to_string(),
             profiles: self.plan.profiles.clone(),
             step: Some(*key),
+            step_number: Some(at + 1),
+            step_title: Some(step.title()),
             manifest: Some(below.manifest_digest),
             layers: below.layers.clone(),
             defaults: ImageConfig::parse(&below.config)?.into(),
@@ -144,12 +148,11 @@ impl Opening<'_> {
         Ok((opening, Made { record, lock }))
     }
 
-    /// What opens a session in the box of the step at `at`.
-    fn opening_of(&self, boxes: &Boxes, at: usize, key: &Digest) -> Result<Opening<'_>, Error> {
-        let step = &self.plan.setup.steps[at];
+    /// What opens a session in the box of `step`.
+    fn opening_of(&self, boxes: &Boxes, step: &Step, key: &Digest) -> Result<Opening<'_>, Error> {
         let name = box_name(key);
         let files = boxes.folder(&name)?.join(FILES);
-        let plan = plan(&self.plan, &name, at, files, &self.host);
+        let plan = plan(&self.plan, &name, step, files, &self.host);
         let host = Host { home: HOME.into(), real_home: HOME.into(), ..self.host.clone() };
         let argv = step.argv().into_iter().map(Into::into).collect();
         Ok(Opening {
@@ -174,33 +177,43 @@ impl Opening<'_> {
     }
 }
 
-/// Opens a shell in the box a step left when it failed, as root.
-pub(super) fn at_failure(opening: &Opening<'_>, store: &Store, base: &Digest) -> Result<ExitCode, Error> {
-    let steps = Steps::of(&opening.plan, base)?;
+/// Opens a shell in the box a step left when it failed, as root. `keys` are those of the steps as they are now, if they are
+/// known: what failed may have been another step, or over another image.
+pub(super) fn at_failure(opening: &Opening<'_>, keys: &[Digest]) -> Result<ExitCode, Error> {
     let boxes = Boxes::new(opening.dirs);
-    for (at, key) in steps.keys.iter().enumerate() {
-        let Some(record) = boxes.load(&box_name(key))? else { continue };
-        if record.step.is_none() || is_here(store, &opening.plan, key)? {
-            continue;
-        }
-        let step = &opening.plan.setup.steps[at];
-        let log = log_path(opening.dirs, key);
-        if let Some(_lock) = boxes.try_lock(&record.name)? {
-            boxes.keep(&record.name)?;
-        }
-        opening.ui.note(&format!(
-            "step {} of {} failed here: {}; {FOLDER} has its files, {} what it printed; what is done in this box is not kept",
-            at + 1,
-            steps.keys.len(),
-            step.title(),
-            log.display()
-        ));
-        let mut shell = opening.opening_of(&boxes, at, key)?;
-        shell.ask = Ask::Shell;
-        shell.ephemeral = false;
-        return shell.session(&boxes, Made { record, lock: None });
+    let ours = opening.plan.profiles.last();
+    let now = |key: &Digest| keys.iter().position(|other| other == key).map(|at| at + 1);
+    let failed = boxes_of_steps(&boxes)?.into_iter().filter_map(|(record, key)| {
+        let number = now(&key).or(record.step_number.filter(|_| record.profiles.last() == ours))?;
+        Some((record, key, number))
+    });
+    let Some((record, key, number)) = failed.max_by_key(|(record, key, _)| (record.created, now(key))) else {
+        return Err(SetupError::NoFailure.into());
+    };
+    // nobody begins it anew under the shell
+    let Some(_log) = hold_off(opening.dirs, &key)? else { return Err(SetupError::Busy(number).into()) };
+    if let Some(_lock) = boxes.try_lock(&record.name)? {
+        boxes.keep(&record.name)?;
     }
-    Err(SetupError::NoFailure.into())
+    // it may have become another one before we had the log
+    let record = boxes.load(&record.name)?.filter(|now| now.step == record.step);
+    let Some(record) = record else { return Err(SetupError::NoFailure.into()) };
+    let which = match now(&key) {
+        Some(number) => format!("step {number} of {}", keys.len()),
+        None => format!("step {number}, not as it is now,"),
+    };
+    opening.ui.note(&format!(
+        "{which} failed here: {}; {FOLDER} has its files, {} what it printed; what is done in this box is not kept",
+        record.step_title.as_deref().unwrap_or_default(),
+        log_path(opening.dirs, &key).display()
+    ));
+    let step = number.checked_sub(1).and_then(|at| opening.plan.setup.steps.get(at));
+    // one that is none of the plan's any more has nothing of its own to show
+    let none = Step { action: Action::Run(String::new()), env: BTreeMap::new(), files: Vec::new() };
+    let mut shell = opening.opening_of(&boxes, step.unwrap_or(&none), &key)?;
+    shell.ask = Ask::Shell;
+    shell.ephemeral = false;
+    shell.session(&boxes, Made { record, lock: None })
 }
 
 /// The name of the box of the step of this key.

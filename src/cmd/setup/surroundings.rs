@@ -28,8 +28,7 @@ const PROXIES: [&str; 10] = [
 
 /// What a step's box is made by: the image's, as root, with nothing of the host but caches, its files, and the network that
 /// the profile gives the box.
-pub(super) fn plan(of: &Plan, name: &str, at: usize, files: PathBuf, host: &Host) -> Plan {
-    let step = &of.setup.steps[at];
+pub(super) fn plan(of: &Plan, name: &str, step: &Step, files: PathBuf, host: &Host) -> Plan {
     let mut mounts =
         vec![Mount { source: Some(files), target: FOLDER.into(), mode: MountMode::Ro, optional: false }];
     // what a stranger's steps download is not to be what others install
@@ -170,7 +169,8 @@ mod tests {
     #[test]
     fn a_step_gets_the_caches_it_needs_and_not_what_is_hidden_in_them() {
         let plan = of(STEPS);
-        let mounts = |at: usize| super::plan(&plan, "s", at, "/files".into(), &host()).mounts;
+        let mounts =
+            |at: usize| super::plan(&plan, "s", &plan.setup.steps[at], "/files".into(), &host()).mounts;
         let targets = |at: usize| {
             let targets = mounts(at).into_iter().map(|mount| mount.target.display().to_string());
             targets.collect::<Vec<_>>()
