@@ -33,12 +33,12 @@ pub(super) fn run(ui: &Ui, dirs: &Dirs, args: UpdateArgs) -> Result<ExitCode, Er
     let pull = if args.locked { PullPolicy::Missing } else { PullPolicy::Always };
     let mut opening = Opening { pull, ..Opening::new(ui, dirs, plan, host, Ask::Image) };
     // a box that can't be moved leaves the lock as it is
-    let held = match boxes.load(&name)? {
-        Some(_) => Some(boxes.lock_stopped(&name)?),
-        None => None,
+    let held = match locking.is_some() && boxes.load(&name)?.is_none() {
+        true => None,
+        false => Some(boxes.lock_stopped(&name)?),
     };
-    if let Some(record) = boxes.load(&name)?.filter(|_| held.is_some()) {
-        ensure_movable(&boxes, &record)?;
+    if held.is_some() {
+        ensure_movable(&boxes, &boxes.require(&name)?)?;
     }
     if let Some(locking) = locking {
         let new = locking.renew(&mut opening, true)?;
