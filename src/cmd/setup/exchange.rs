@@ -1,6 +1,7 @@
 //! Results in a registry, by their keys: one machine does a set-up and all others fetch it.
 
-use super::{Ground, Steps, Wish, Word, here, name, name_of, own_layers, step, taken, words};
+use super::results::{Word, here, name, name_of, own_layers, taken, words};
+use super::{Ground, Steps, Wish, step};
 use crate::cmd::opening::Opening;
 use crate::error::{Error, SetupError};
 use crate::fetch::{self, Fault, Registry};

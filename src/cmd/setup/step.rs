@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::Instant;
 
+use super::logs::{boxes_of_steps, claim_log, hold_off, log_path};
 use super::output::attend;
+use super::results::{Word, here, name_of, own_layers};
 use super::surroundings::plan;
-use super::{Steps, Word, boxes_of_steps, claim_log, files, here, hold_off, log_path, name_of, own_layers};
+use super::{Steps, files};
 use crate::cmd::commit::{Layer, created};
 use crate::cmd::making::Made;
 use crate::cmd::opening::Opening;

@@ -1,6 +1,7 @@
 //! `devbox setup`: a set-up done, sent, or looked back at.
 
-use super::{Steps, Wish, log_path};
+use super::logs::log_path;
+use super::{Steps, Wish};
 use crate::cli::SetupArgs;
 use crate::cmd::opening::Opening;
 use crate::cmd::reference::Doubt;
