@@ -67,13 +67,13 @@ fn a_terminal_gets_a_tree_and_a_pipe_a_table() {
     );
     let mut pty = Pty::spawn(&test.devbox(["plan"]));
     pty.wait();
-    let screen = pty.screen.expect("devbox.toml (");
+    let screen = pty.screen.expect("profile");
     assert!(screen.contains("├─ root\r\n│  ├─ image "), "{screen}");
     let mut pty = Pty::spawn(&test.devbox(["plan"]).env("LC_ALL", "C").env("NO_COLOR", "1"));
     pty.wait();
-    let screen = pty.screen.expect("devbox.toml (");
+    let screen = pty.screen.expect("profile");
     assert!(screen.starts_with("box demo\r\n|- root\r\n|  |- image ") && screen.is_ascii(), "{screen}");
     let mut pty = Pty::spawn(&test.devbox(["plan"]).env("TERM", "dumb"));
     pty.wait();
-    assert!(pty.screen.expect("devbox.toml (").starts_with("box        demo"));
+    assert!(pty.screen.expect("profile").starts_with("box        demo"));
 }
