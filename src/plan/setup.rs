@@ -158,7 +158,11 @@ const PACKAGES: &str = r#"set -e
 release=other
 [ -r /etc/os-release ] && . /etc/os-release && release="$ID-${VERSION_ID:-rolling}"
 kept=/run/devbox/packages/$release
-mkdir -p "$kept" 2>/dev/null || kept=$(mktemp -d /tmp/packages.XXXXXX)
+if ! mkdir -p "$kept" 2>/dev/null; then
+    # what is left in /tmp would be a part of the layer
+    kept=$(mktemp -d /tmp/packages.XXXXXX)
+    trap 'rm -rf "$kept"' EXIT
+fi
 has() { command -v "$1" >/dev/null 2>&1; }
 if has apt-get; then
     mkdir -p "$kept/lists/partial" "$kept/archives/partial"
